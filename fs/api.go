@@ -1,0 +1,123 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fs
+
+import (
+	"context"
+	"time"
+)
+
+// Caller is the process behind a request, as the kernel names it: its ids in
+// the namespaces of the mount. Pid is 0 where the kernel does not know it.
+type Caller struct {
+	Uid, Gid, Pid uint32
+}
+
+// Attr is what stat shows of an entry.
+type Attr struct {
+	// Mode holds the permission bits only; the type follows from the entry.
+	Mode     uint32
+	Uid, Gid uint32
+	// Size is the true size in bytes. It is 0 for a file whose content is made
+	// at open (see Stream).
+	Size uint64
+	// Resident is what of the file lies in shared memory, in bytes; st_blocks.
+	Resident     uint64
+	Mtime, Atime time.Time
+}
+
+// Entry is one file or folder of the tree. Implementations are safe for
+// concurrent use and cheap to make: the adapter keeps one per name that the
+// kernel knows.
+type Entry interface {
+	// Attr never blocks on a load. ErrStale says that the name stands for
+	// another content by now: the kernel then looks the name up again.
+	Attr(ctx context.Context) (Attr, error)
+	// Generation tells contents of one name apart: an entry that is looked up
+	// with another generation is another inode. 0 for what never changes
+	// identity (folders).
+	Generation() uint64
+}
+
+// Folder is an entry that lists others.
+type Folder interface {
+	Entry
+	// Lookup never blocks on a load. ErrNotExist for a name that is not there.
+	Lookup(ctx context.Context, name string) (Entry, error)
+	// OpenDir is called once per open of the folder; nonblock is O_NONBLOCK.
+	OpenDir(ctx context.Context, caller Caller, nonblock bool) (DirHandle, error)
+}
+
+// DirHandle is one open folder.
+type DirHandle interface {
+	// List returns the whole listing, without "." and "..". It is called at
+	// the first read and again after a rewind.
+	List(ctx context.Context) ([]DirEntry, error)
+	// Close is called exactly once.
+	Close()
+}
+
+// DirEntry is one name of a listing.
+type DirEntry struct {
+	Name   string
+	Folder bool
+}
+
+// File is an entry that has bytes.
+type File interface {
+	Entry
+	// Open returns when the content is there, or with ctx's error when the
+	// caller is interrupted. With nonblock it returns ErrAgain instead of
+	// waiting. The result is closed exactly once, at RELEASE.
+	Open(ctx context.Context, caller Caller, nonblock bool) (Content, error)
+}
+
+// Content is what one or more open handles of a file read: a reference that
+// keeps the bytes until Close.
+type Content interface {
+	// ReadAt serves reads where the kernel does not do it itself.
+	ReadAt(p []byte, off int64) (int, error)
+	// Close gives the reference back.
+	Close()
+}
+
+// Mappable is Content that lies in a file of its own, which the kernel can read
+// and map itself (FUSE passthrough).
+type Mappable interface {
+	Content
+	// OpenBacking returns a fresh read-only descriptor; the adapter closes it.
+	OpenBacking() (fd int, err error)
+}
+
+// Stream is Content made at open, whose size nobody knows before: it is read
+// with FOPEN_DIRECT_IO, as files in /proc are.
+type Stream interface {
+	Content
+	// Streamed marks the type.
+	Streamed()
+}
+
+// Attributed is an entry with extended attributes. Names are whole
+// ("user.modelfs.state").
+type Attributed interface {
+	// Xattr returns ErrNoAttr for an attribute that does not apply. It may
+	// block (user.modelfs.wait) and honours ctx.
+	Xattr(ctx context.Context, caller Caller, name string) ([]byte, error)
+	// ListXattr names the attributes that have a value now.
+	ListXattr(ctx context.Context) ([]string, error)
+	// SetXattr changes one; ErrPermission for those that cannot be set. The
+	// kernel has checked write permission on the entry before.
+	SetXattr(ctx context.Context, caller Caller, name string, value []byte) error
+}
+
+// Space is what statfs (df) shows, in bytes.
+type Space struct {
+	Total, Free uint64
+	Files       uint64
+}
+
+// Statfser is implemented by the root folder.
+type Statfser interface {
+	Statfs(ctx context.Context) Space
+}

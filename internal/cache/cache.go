@@ -1,0 +1,168 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/modelfs/modelfs/registry"
+	"github.com/modelfs/modelfs/tensors/shm"
+)
+
+// Config is what a Cache is made of.
+type Config struct {
+	Store  *shm.Store
+	Budget int64
+	Policy registry.Policy
+	TTL    time.Duration
+	// MaxModels bounds how many models have anything resident; 0: no limit.
+	MaxModels int
+	// OriginAllowed serves the origin itself when there is no room; else the
+	// open fails.
+	OriginAllowed bool
+	// Changed is told when a part became resident, was freed or failed to load.
+	// It is called without locks and must not block.
+	Changed func(Part)
+	// Wake is told when Sweep should be called earlier than it last asked for.
+	Wake func()
+	Log  *slog.Logger
+}
+
+// Cache holds the resident parts of all models.
+type Cache struct {
+	store    *shm.Store
+	registry *registry.Registry[Part, *shm.Segment]
+	origin   bool
+	log      *slog.Logger
+
+	fallbacks atomic.Int64 // opens served from the origin for want of room
+	progress  progressTable
+}
+
+// New returns an empty cache.
+func New(cfg Config) *Cache {
+	c := &Cache{store: cfg.Store, origin: cfg.OriginAllowed, log: cfg.Log}
+	c.progress.init()
+	c.registry = registry.New(registry.Config[Part, *shm.Segment]{
+		Budget:    cfg.Budget,
+		MaxGroups: cfg.MaxModels,
+		Policy:    cfg.Policy,
+		TTL:       cfg.TTL,
+		Group:     func(p Part) string { return p.Model },
+		Evict:     func(_ Part, s *shm.Segment) error { return remove(s) },
+		OnChange:  cfg.Changed,
+		Wake:      cfg.Wake,
+	})
+	return c
+}
+
+// remove frees a segment that nobody uses. A mapping whose descriptor is closed
+// is seen by the lease alone.
+func remove(s *shm.Segment) error {
+	err := s.Remove()
+	if errors.Is(err, shm.ErrInUse) {
+		return fmt.Errorf("mapped by a process: %w", registry.ErrBusy)
+	}
+	return err
+}
+
+// Registry gives the policy: pins, TTLs, counters, the groups.
+func (c *Cache) Registry() *registry.Registry[Part, *shm.Segment] { return c.registry }
+
+// Open returns a reference on the part's bytes: resident ones, or the origin's
+// when there is no room and the configuration allows it. It waits for the load
+// unless nonblock, which starts the load and returns ErrNotReady.
+func (c *Cache) Open(ctx context.Context, r Recipe, nonblock bool) (Ref, error) {
+	if nonblock {
+		if lease, ok := c.registry.TryAcquire(r.Part); ok {
+			return segmentRef{lease}, nil
+		}
+		c.Start(r)
+		return nil, ErrNotReady
+	}
+	lease, err := c.registry.Acquire(ctx, r.Part, charge(r.Size()), c.loader(r))
+	if err == nil {
+		return segmentRef{lease}, nil
+	}
+	if c.origin && NoRoom(err) {
+		return c.openOrigin(ctx, r, err)
+	}
+	return nil, err
+}
+
+// Start loads a part in the background and keeps no reference.
+func (c *Cache) Start(r Recipe) {
+	c.registry.Start(r.Part, charge(r.Size()), c.loader(r))
+}
+
+// Hold loads a part and keeps a reference on it until the result is closed; it
+// never falls back to the origin.
+func (c *Cache) Hold(ctx context.Context, r Recipe) (Ref, error) {
+	lease, err := c.registry.Acquire(ctx, r.Part, charge(r.Size()), c.loader(r))
+	if err != nil {
+		return nil, err
+	}
+	return segmentRef{lease}, nil
+}
+
+// Fallbacks counts the opens that were served from the origin for want of room.
+func (c *Cache) Fallbacks() int64 { return c.fallbacks.Load() }
+
+func (c *Cache) openOrigin(ctx context.Context, r Recipe, why error) (Ref, error) {
+	f, st, err := r.Origin.Open(ctx, r.Part.File)
+	if err != nil {
+		return nil, err
+	}
+	if st.Generation != r.Part.Gen || r.Tensor != nil {
+		_ = f.Close()
+		if r.Tensor != nil {
+			return nil, why // stored with strides: the origin's bytes are not the tensor's
+		}
+		return nil, ErrStale
+	}
+	c.fallbacks.Add(1)
+	c.log.Info("served from the origin", "part", r.Part.String(), "why", why)
+	of := &originFile{file: f}
+	if r.Part.Tensor == "" {
+		return of, nil
+	}
+	return &originRange{origin: of, header: r.Header, offset: r.Offset, length: r.Length}, nil
+}
+
+// NoRoom says whether an error is about memory: the budget's, the tmpfs's, a
+// cgroup's or the machine's.
+func NoRoom(err error) bool {
+	return errors.Is(err, registry.ErrNoRoom) || errors.Is(err, shm.ErrNoSpace) || errors.Is(err, shm.ErrNoMemory)
+}
+
+// charge is what the tmpfs charges for a segment of n bytes: whole pages.
+func charge(n int64) int64 {
+	const page = 4096
+	return (n + page - 1) / page * page
+}
+
+// Resident returns what a part's segment is charged, without counting as a use.
+func (c *Cache) Resident(p Part) (bytes int64, ok bool) {
+	s, ok := c.registry.Peek(p)
+	if !ok {
+		return 0, false
+	}
+	return s.Charged(), true
+}
+
+// Mapped says whether a resident part that no handle is open on is open or
+// mapped by some process, by the lease.
+func (c *Cache) Mapped(p Part) bool {
+	s, ok := c.registry.Peek(p)
+	if !ok {
+		return false
+	}
+	used, err := s.InUse()
+	return err == nil && used
+}

@@ -1,0 +1,85 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cache
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/modelfs/modelfs/internal/catalog"
+	"github.com/modelfs/modelfs/sources"
+	"github.com/modelfs/modelfs/tensors"
+)
+
+// Part names what one segment holds. It is comparable and the registry's key.
+type Part struct {
+	Model  string             // the model's name: pins, TTLs and limits apply to it
+	File   string             // the weight file, relative to the model's folder
+	Gen    sources.Generation // the content of that file
+	Tensor string             // empty: the whole file; else the tensor's name
+	NPY    bool               // the tensor with an NPY header in front
+}
+
+// String names the part in messages and in the names of segments.
+func (p Part) String() string {
+	switch {
+	case p.Tensor == "":
+		return p.Model + "/" + p.File
+	case p.NPY:
+		return p.Model + ":" + p.Tensor + ".npy"
+	}
+	return p.Model + ":" + p.Tensor
+}
+
+// Origin opens the file that a part's bytes come from. It is catalog.Model's
+// method set, cut to what a load needs.
+type Origin interface {
+	Open(ctx context.Context, rel string) (*os.File, sources.Stat, error)
+}
+
+var _ Origin = (*catalog.Model)(nil)
+
+// Recipe says how a part's bytes are made from its origin.
+type Recipe struct {
+	Part   Part
+	Origin Origin
+	Offset int64           // where the bytes begin in the file
+	Length int64           // how many bytes of the file are read
+	Header []byte          // what comes before them
+	Tensor *tensors.Tensor // set when the stored bytes must be gathered into row-major order
+}
+
+// FileRecipe is the whole weight file.
+func FileRecipe(m *catalog.Model, rel string, gen sources.Generation) Recipe {
+	return Recipe{
+		Part:   Part{Model: m.Name(), File: rel, Gen: gen},
+		Origin: m,
+		Length: gen.Size,
+	}
+}
+
+// TensorRecipe is one tensor of a weight file, with its NPY header if npy.
+func TensorRecipe(m *catalog.Model, t *tensors.Tensor, gen sources.Generation, npy bool) (Recipe, error) {
+	r := Recipe{
+		Part:   Part{Model: m.Name(), File: t.File, Gen: gen, Tensor: t.Name, NPY: npy},
+		Origin: m,
+		Offset: t.Offset,
+		Length: t.NBytes,
+	}
+	if npy {
+		h, err := tensors.NPYHeader(t)
+		if err != nil {
+			return Recipe{}, fmt.Errorf("header of %s: %w", r.Part, err)
+		}
+		r.Header = h
+	}
+	if !t.Contiguous() {
+		r.Tensor = t
+	}
+	return r, nil
+}
+
+// Size is what the segment holds, in bytes.
+func (r Recipe) Size() int64 { return int64(len(r.Header)) + r.Length }

@@ -1,0 +1,55 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Mode is how far a kernel feature is wanted.
+type Mode string
+
+// The three answers to --passthrough and --hugepages.
+const (
+	Auto Mode = "auto" // use it where it works, say so where it does not
+	On   Mode = "on"   // refuse to start without it
+	Off  Mode = "off"  // do without
+)
+
+// Policy says who goes first when room is needed.
+type Policy string
+
+// The values of --policy.
+const (
+	LRU    Policy = "lru"    // the least recently used
+	LFU    Policy = "lfu"    // the least often used
+	Manual Policy = "manual" // nobody: only evict and --ttl free memory
+)
+
+// OverBudget says what an open gets when nothing more can go.
+type OverBudget string
+
+// The values of --over-budget.
+const (
+	Origin OverBudget = "origin" // the origin's own file
+	Fail   OverBudget = "fail"   // ENOMEM
+)
+
+// Config is one mount: what the flags of `modelfs mount` say, checked.
+type Config struct {
+	MountPoint  string   // absolute
+	Models      []string // --models: a folder, a weight file or a Hugging Face cache, first wins
+	Load, Pin   []string // models to load and to pin at start
+	Memory      int64    // budget in bytes
+	Policy      Policy
+	TTL         time.Duration // 0: until the room is needed
+	MaxModels   int           // 0: no limit
+	OverBudget  OverBudget
+	Passthrough Mode
+	HugePages   Mode
+	AllowOther  bool
+	Version     string // shown in status
+	Log         *slog.Logger
+}

@@ -1,0 +1,291 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sys/unix"
+
+	"github.com/modelfs/modelfs/fs"
+	"github.com/modelfs/modelfs/internal/cache"
+	"github.com/modelfs/modelfs/internal/catalog"
+	"github.com/modelfs/modelfs/internal/models"
+	"github.com/modelfs/modelfs/internal/tree"
+	"github.com/modelfs/modelfs/internal/users"
+	"github.com/modelfs/modelfs/registry"
+	"github.com/modelfs/modelfs/sources"
+	"github.com/modelfs/modelfs/tensors/shm"
+)
+
+// Daemon is one mount and all that serves it.
+type Daemon struct {
+	cfg     Config
+	started time.Time
+	sources []sources.Source
+	catalog *catalog.Catalog
+	store   *shm.Store
+	cache   *cache.Cache
+	models  *models.Models
+	tree    *tree.Tree
+	server  *fs.Server
+	metrics *prometheus.Registry
+	janitor *janitor
+	place   *place
+}
+
+// Run makes the mount of cfg and serves it until ctx ends or somebody unmounts,
+// then gives everything back. ready is called once, when the mount answers.
+func Run(ctx context.Context, cfg Config, ready func()) error {
+	d := &Daemon{cfg: cfg, started: time.Now()}
+	if err := d.open(); err != nil {
+		d.close()
+		return err
+	}
+	defer d.close()
+	return d.serve(ctx, ready)
+}
+
+// open makes the parts, from the origin to the mount.
+func (d *Daemon) open() error {
+	if err := prepare(d.cfg.MountPoint, d.cfg.Log); err != nil {
+		return err
+	}
+	for _, spec := range d.cfg.Models {
+		src, err := sources.Resolve(spec)
+		if err != nil {
+			return err
+		}
+		d.sources = append(d.sources, src)
+	}
+	d.catalog = catalog.New(d.sources, d.cfg.Log)
+	if err := d.openStore(); err != nil {
+		return err
+	}
+	wake := make(chan struct{}, 1)
+	d.cache = cache.New(cache.Config{
+		Store:         d.store,
+		Budget:        d.cfg.Memory,
+		Policy:        policy(d.cfg.Policy),
+		TTL:           d.cfg.TTL,
+		MaxModels:     d.cfg.MaxModels,
+		OriginAllowed: d.cfg.OverBudget != Fail,
+		Changed:       d.changed,
+		Wake:          func() { d.janitor.nudge() },
+		Log:           d.cfg.Log,
+	})
+	d.janitor = newJanitor(d.cache.Registry(), d.store.Events(), wake)
+	d.models = models.New(d.catalog, d.cache, users.NewScanner(d.store.Info().Prefix), d.owner, d.cfg.Log)
+	d.tree = tree.New(tree.Config{
+		Models: d.models, Reports: d,
+		Uid: uint32(os.Geteuid()), Gid: uint32(os.Getegid()),
+		Shared: d.cfg.AllowOther, Log: d.cfg.Log,
+	})
+	d.metrics = prometheus.NewRegistry()
+	d.metrics.MustRegister(collector{d}, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return d.mount()
+}
+
+// slack is what the tmpfs holds beside the segments: bookkeeping, and a segment
+// under construction that is discarded.
+const slack = 64 << 20
+
+func (d *Daemon) openStore() error {
+	cfg := shm.Config{Size: d.cfg.Memory + slack, HugePages: shm.Mode(d.cfg.HugePages)}
+	if os.Geteuid() == 0 {
+		p, err := claim(d.cfg.MountPoint)
+		if err != nil {
+			return err
+		}
+		d.place = p
+		cfg.Dir = p.dir
+	}
+	store, err := shm.Open(cfg)
+	if err != nil {
+		return fmt.Errorf("shared memory: %w", err)
+	}
+	d.store = store
+	if info := store.Info(); d.cfg.HugePages == On && !info.HugePages {
+		return fmt.Errorf("--hugepages on: %w: %s", ErrUnavailable, info.Reason)
+	}
+	return nil
+}
+
+func (d *Daemon) mount() error {
+	server, err := fs.Mount(d.cfg.MountPoint, d.tree.Root(), fs.Options{
+		Prefix:      d.store.Info().Prefix,
+		Passthrough: d.cfg.Passthrough != Off,
+		AllowOther:  d.cfg.AllowOther,
+		Log:         d.cfg.Log,
+	})
+	if err != nil {
+		return fmt.Errorf("mount %s: %w", d.cfg.MountPoint, err)
+	}
+	d.server = server
+	if ok, why := server.Passthrough(); !ok && d.cfg.Passthrough == On {
+		return fmt.Errorf("--passthrough on: %w: %s", ErrUnavailable, why)
+	}
+	return nil
+}
+
+// serve runs the goroutines until the end, which is the first of: ctx, an
+// unmount that somebody else made, the end of the connection.
+func (d *Daemon) serve(ctx context.Context, ready func()) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	m, ok, err := mounted(d.cfg.MountPoint)
+	if err != nil || !ok {
+		return fmt.Errorf("%s is not in the mount table: %w", d.cfg.MountPoint, errors.Join(err, ErrMountPoint))
+	}
+	var running sync.WaitGroup
+	running.Go(func() { d.janitor.run(ctx) })
+	running.Go(func() {
+		if err := watchUnmount(ctx, d.cfg.MountPoint, m.id); err == nil {
+			d.cfg.Log.Info("unmounted", "mount", d.cfg.MountPoint)
+			stop()
+		}
+	})
+	running.Go(func() {
+		d.server.Wait()
+		stop()
+	})
+	d.begin(ctx, &running)
+	ready()
+	<-ctx.Done()
+	err = d.end()
+	running.Wait()
+	return err
+}
+
+// begin pins and loads what the configuration names.
+func (d *Daemon) begin(ctx context.Context, running *sync.WaitGroup) {
+	for _, name := range d.cfg.Pin {
+		if _, ok := d.catalog.Lookup(ctx, name); !ok {
+			d.cfg.Log.Warn("pinned model is not there yet", "model", name)
+		}
+		d.cache.Registry().Pin(name)
+	}
+	running.Go(func() {
+		for _, name := range d.cfg.Load {
+			m, ok := d.catalog.Lookup(ctx, name)
+			if !ok {
+				d.cfg.Log.Error("cannot load", "model", name, "error", models.ErrUnknown)
+				continue
+			}
+			if err := d.models.Load(ctx, m); err != nil && ctx.Err() == nil {
+				d.cfg.Log.Error("cannot load", "model", name, "error", err)
+			}
+		}
+	})
+}
+
+// end takes the mount off its place. With passthrough the mappings that are left
+// need no daemon; without it the daemon serves until the last one ends.
+func (d *Daemon) end() error {
+	err := detach(d.cfg.MountPoint)
+	if errors.Is(err, unix.EINVAL) { // nothing is mounted there any more
+		err = nil
+	}
+	if err != nil {
+		return fmt.Errorf("unmount %s: %w", d.cfg.MountPoint, err)
+	}
+	if ok, _ := d.server.Passthrough(); !ok {
+		d.server.Wait()
+		return nil
+	}
+	d.server.Close()
+	return nil
+}
+
+// close gives back what open has made, in the reverse order.
+func (d *Daemon) close() {
+	if d.server != nil {
+		_ = detach(d.cfg.MountPoint)
+		d.server.Close()
+	}
+	if d.cache != nil {
+		d.cache.Registry().Close()
+	}
+	if d.store != nil {
+		if err := d.store.Close(); err != nil {
+			d.cfg.Log.Error("shared memory was not given back", "error", err)
+		}
+	}
+	if d.place != nil {
+		d.place.release()
+	}
+}
+
+// changed tells the kernel that a part's blocks are others now.
+func (d *Daemon) changed(p cache.Part) {
+	if d.server == nil {
+		return
+	}
+	if place := d.tree.Place(p); place != "" {
+		d.server.AttrChanged(place)
+	}
+}
+
+// owner tells whose file an inode is.
+func (d *Daemon) owner(ino uint64) (model string, folder, ok bool) {
+	if d.server == nil {
+		return "", false, false
+	}
+	e, ok := d.server.NodeOf(ino)
+	if !ok {
+		return "", false, false
+	}
+	o, ok := e.(tree.Owned)
+	if !ok {
+		return "", false, false
+	}
+	_, folder = e.(fs.Folder)
+	return o.ModelName(), folder, true
+}
+
+// inodeBytes is the size of the part behind an inode.
+func (d *Daemon) inodeBytes(ino uint64) int64 {
+	e, ok := d.server.NodeOf(ino)
+	if !ok {
+		return 0
+	}
+	if b, ok := e.(tree.Backed); ok {
+		return b.Bytes()
+	}
+	return 0
+}
+
+// dataPath says how bytes reach a reader.
+func (d *Daemon) dataPath() DataPath {
+	pass, why := d.server.Passthrough()
+	info := d.store.Info()
+	p := DataPath{Passthrough: pass, HugePages: info.HugePages}
+	switch {
+	case !pass && !info.HugePages && why != info.Reason:
+		p.Reason = why + "; " + info.Reason
+	case !pass:
+		p.Reason = why
+	case !info.HugePages:
+		p.Reason = info.Reason
+	}
+	return p
+}
+
+func policy(p Policy) registry.Policy {
+	switch p {
+	case LFU:
+		return registry.LFU
+	case Manual:
+		return registry.Manual
+	}
+	return registry.LRU
+}

@@ -1,0 +1,110 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package tree
+
+import (
+	"context"
+	"errors"
+
+	"github.com/modelfs/modelfs/fs"
+	"github.com/modelfs/modelfs/internal/catalog"
+)
+
+// side says which half of the tree a folder of names is in: both hold the same
+// models under the same names.
+type side int
+
+const (
+	modelSide side = iota
+	tensorSide
+)
+
+// namespace is models/ or tensors/, or a folder of names below: the "org" of
+// "org/name".
+type namespace struct {
+	t      *Tree
+	side   side
+	prefix string // "" at the top, else "org"
+}
+
+var (
+	_ fs.Folder     = (*namespace)(nil)
+	_ fs.Attributed = (*namespace)(nil)
+)
+
+func (n *namespace) Attr(context.Context) (fs.Attr, error) {
+	if n.side == modelSide && n.prefix == "" && n.t.shared {
+		return n.t.own(0o1777), nil
+	}
+	return n.t.own(0o755), nil
+}
+
+func (n *namespace) Generation() uint64 { return 0 }
+
+func (n *namespace) Lookup(ctx context.Context, name string) (fs.Entry, error) {
+	child, ok := n.t.models.Catalog.Child(ctx, n.prefix, name)
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	return n.entry(child), nil
+}
+
+func (n *namespace) entry(c catalog.Child) fs.Entry {
+	switch {
+	case c.Model == nil:
+		return &namespace{t: n.t, side: n.side, prefix: join(n.prefix, c.Name)}
+	case n.side == tensorSide:
+		return &tensorsFolder{t: n.t, model: c.Model}
+	}
+	return &modelFolder{t: n.t, model: c.Model}
+}
+
+func (n *namespace) OpenDir(context.Context, fs.Caller, bool) (fs.DirHandle, error) {
+	return lister(func(ctx context.Context) ([]fs.DirEntry, error) {
+		children := n.t.models.Catalog.Children(ctx, n.prefix)
+		out := make([]fs.DirEntry, len(children))
+		for i, c := range children {
+			out[i] = fs.DirEntry{Name: c.Name, Folder: true}
+		}
+		return out, nil
+	}), nil
+}
+
+// evictAttr frees models: on models/ the value says which ("idle", "all"), on a
+// model's folder it is "1". It is never listed.
+const evictAttr = "user.modelfs.evict"
+
+func (n *namespace) Xattr(context.Context, fs.Caller, string) ([]byte, error) {
+	return nil, fs.ErrNoAttr
+}
+
+func (n *namespace) ListXattr(context.Context) ([]string, error) { return nil, nil }
+
+func (n *namespace) SetXattr(_ context.Context, caller fs.Caller, name string, value []byte) error {
+	if name != evictAttr || n.side != modelSide || n.prefix != "" {
+		return fs.ErrPermission
+	}
+	if caller.Uid != 0 && caller.Uid != n.t.uid {
+		return fs.ErrAccess // models/ may be writable by all, other people's models are not
+	}
+	switch string(value) {
+	case "idle":
+		n.t.models.EvictIdle()
+		return nil
+	case "all":
+		if _, busy := n.t.models.EvictIdle(); busy > 0 {
+			return errors.Join(fs.ErrBusy, errors.New("some models are in use"))
+		}
+		return nil
+	}
+	return fs.ErrInvalid
+}
+
+// join puts a path together below a prefix that may be empty.
+func join(prefix, name string) string {
+	if prefix == "" {
+		return name
+	}
+	return prefix + "/" + name
+}

@@ -1,0 +1,109 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package tree
+
+import (
+	"context"
+	"errors"
+	iofs "io/fs"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/modelfs/modelfs/fs"
+	"github.com/modelfs/modelfs/internal/cache"
+	"github.com/modelfs/modelfs/internal/models"
+	"github.com/modelfs/modelfs/registry"
+	"github.com/modelfs/modelfs/sources"
+)
+
+// Reports makes the files below .modelfs/, each at its open, for one caller.
+type Reports interface {
+	Status(ctx context.Context, visible func(sources.Stat) bool) ([]byte, error)
+	Processes(ctx context.Context, visible func(sources.Stat) bool) ([]byte, error)
+	Metrics(ctx context.Context) ([]byte, error)
+	Space() fs.Space
+}
+
+// Config is what a Tree is made of.
+type Config struct {
+	Models  *models.Models
+	Reports Reports
+	// Uid and Gid own the folders that have no origin.
+	Uid, Gid uint32
+	// Shared is set when other users come in (--allow-other): models/ is 1777.
+	Shared bool
+	Log    *slog.Logger
+}
+
+// Tree makes the entries of one mount.
+type Tree struct {
+	models  *models.Models
+	reports Reports
+	uid     uint32
+	gid     uint32
+	shared  bool
+	born    time.Time
+	log     *slog.Logger
+
+	// places holds, by cache.Part, where the tensors that were opened lie.
+	places sync.Map
+}
+
+// New returns the tree over the models.
+func New(cfg Config) *Tree {
+	return &Tree{
+		models: cfg.Models, reports: cfg.Reports,
+		uid: cfg.Uid, gid: cfg.Gid, shared: cfg.Shared,
+		born: time.Now(), log: cfg.Log,
+	}
+}
+
+// Root is the mount's top folder.
+func (t *Tree) Root() fs.Folder { return &root{t} }
+
+// Owned is an entry that belongs to a model: what ps and refs go by.
+type Owned interface {
+	ModelName() string
+}
+
+// Backed is an owned entry whose bytes are a part of a model.
+type Backed interface {
+	Owned
+	// Bytes is the part's size.
+	Bytes() int64
+}
+
+// fail translates what the packages below answer into what fs knows. Errors
+// that fs has no word for stay as they are and become EIO there.
+func fail(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, cache.ErrStale):
+		return fs.ErrStale
+	case errors.Is(err, cache.ErrNotReady):
+		return fs.ErrAgain
+	case errors.Is(err, iofs.ErrNotExist), errors.Is(err, models.ErrUnknown):
+		return fs.ErrNotExist
+	case errors.Is(err, registry.ErrBusy), errors.Is(err, registry.ErrPinned):
+		return errors.Join(fs.ErrBusy, err)
+	case cache.NoRoom(err):
+		return errors.Join(fs.ErrNoRoom, err)
+	}
+	return err
+}
+
+// own returns the attributes of a folder or report without an origin.
+func (t *Tree) own(mode uint32) fs.Attr {
+	return fs.Attr{Mode: mode, Uid: t.uid, Gid: t.gid, Mtime: t.born, Atime: t.born}
+}
+
+// shown returns the attributes of an entry with an origin.
+func shown(st sources.Stat) fs.Attr {
+	return fs.Attr{
+		Mode: st.Mode, Uid: st.Uid, Gid: st.Gid,
+		Size: uint64(st.Size), Mtime: st.Mtime, Atime: st.Mtime,
+	}
+}

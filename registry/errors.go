@@ -1,0 +1,85 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+var (
+	// ErrBusy says that an item is in use: references are held, or Config.Evict
+	// answered that somebody uses it in a way the registry cannot see.
+	ErrBusy = errors.New("in use")
+	// ErrPinned says that an item's group is pinned.
+	ErrPinned = errors.New("pinned")
+	// ErrNoRoom says that nothing more can go. The error in full is a
+	// *NoRoomError.
+	ErrNoRoom = errors.New("no room")
+	// ErrClosed says that the registry is closed.
+	ErrClosed = errors.New("registry closed")
+)
+
+// Holder is a group that keeps memory from others.
+type Holder struct {
+	Group  string
+	Bytes  int64
+	Refs   int
+	Pinned bool
+}
+
+// NoRoomError says how much was needed and who holds the rest.
+type NoRoomError struct {
+	Group        string
+	Need         int64
+	Budget, Free int64
+	MaxGroups    int // set when the maximum of groups is the reason
+	Holders      []Holder
+}
+
+// Error names the sizes and what stands in the way.
+func (e *NoRoomError) Error() string {
+	if e.MaxGroups > 0 {
+		return fmt.Sprintf("%s cannot be loaded: the maximum of %d models is reached and all of them are in use or pinned (modelfs ps)", e.Group, e.MaxGroups)
+	}
+	if e.Need > e.Budget {
+		return fmt.Sprintf("%s needs %s, the whole budget is %s: mount with a larger --memory", e.Group, Size(e.Need), Size(e.Budget))
+	}
+	var names []string
+	for i, h := range e.Holders {
+		if i == 3 {
+			names = append(names, fmt.Sprintf("%d more", len(e.Holders)-i))
+			break
+		}
+		why := fmt.Sprintf("%d references", h.Refs)
+		if h.Pinned {
+			why = "pinned"
+		} else if h.Refs == 0 {
+			why = "mapped"
+		}
+		names = append(names, fmt.Sprintf("%s %s %s", h.Group, Size(h.Bytes), why))
+	}
+	return fmt.Sprintf("%s needs %s, %s of %s are free and the rest is in use by %d models: %s (modelfs ps)",
+		e.Group, Size(e.Need), Size(e.Free), Size(e.Budget), len(e.Holders), strings.Join(names, ", "))
+}
+
+// Unwrap makes errors.Is(err, ErrNoRoom) true.
+func (e *NoRoomError) Unwrap() error { return ErrNoRoom }
+
+// Size writes a number of bytes for people, in binary units.
+func Size(n int64) string {
+	units := []string{"KiB", "MiB", "GiB", "TiB"}
+	if n < 1024 {
+		return fmt.Sprintf("%d B", n)
+	}
+	v, i := float64(n)/1024, 0
+	for v >= 1024 && i < len(units)-1 {
+		v, i = v/1024, i+1
+	}
+	if v >= 100 {
+		return fmt.Sprintf("%.0f %s", v, units[i])
+	}
+	return fmt.Sprintf("%.1f %s", v, units[i])
+}

@@ -1,0 +1,66 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package tensors
+
+// Tensor is one entry of an Index: what a tensor is and where its bytes lie.
+type Tensor struct {
+	// Name is the tensor's own name, exactly as the weight file has it.
+	Name string
+	// DType is the type of an element, or of a block for GGML's block types.
+	DType DType
+	// Shape holds the dimensions, outermost first; empty for a scalar.
+	Shape []int64
+	// Strides are in elements. Nil means row-major and contiguous, which is
+	// what every format but PyTorch's stores; StridesOrDefault spells it out.
+	Strides []int64
+	// NBytes is the size of the tensor when it is contiguous.
+	NBytes int64
+	// File is the weight file that holds the bytes, relative to the model's
+	// folder, with forward slashes. Empty where the bytes lie nowhere as they
+	// are (compressed or converted): JSON null.
+	File string
+	// Offset is where the bytes begin, from the start of File.
+	Offset int64
+}
+
+// Index lists the tensors of one checkpoint, in the order of the weight file.
+type Index struct {
+	// Tensors are in file order: for a sharded checkpoint, by shard.
+	Tensors []Tensor
+}
+
+// Contiguous says whether the bytes at Offset are the tensor's row-major,
+// contiguous form.
+func (t *Tensor) Contiguous() bool {
+	if t.Strides == nil {
+		return true
+	}
+	want := int64(1)
+	for i := len(t.Shape) - 1; i >= 0; i-- {
+		if t.Shape[i] != 1 && t.Strides[i] != want {
+			return false
+		}
+		want *= t.Shape[i]
+	}
+	return true
+}
+
+// StridesOrDefault returns the strides in elements: the stored ones, or the
+// row-major ones that Shape implies. It is nil for GGML's block types, whose
+// elements have no address of their own.
+func (t *Tensor) StridesOrDefault() []int64 {
+	if t.Strides != nil {
+		return t.Strides
+	}
+	if t.DType.IsBlock() {
+		return nil
+	}
+	s := make([]int64, len(t.Shape))
+	step := int64(1)
+	for i := len(t.Shape) - 1; i >= 0; i-- {
+		s[i] = step
+		step *= t.Shape[i]
+	}
+	return s
+}
