@@ -56,6 +56,7 @@ func New(cfg Config) *Cache {
 		TTL:       cfg.TTL,
 		Group:     func(p Part) string { return p.Model },
 		Evict:     func(_ Part, s *shm.Segment) error { return remove(s) },
+		InUse:     func(_ Part, s *shm.Segment) bool { return inUse(s) },
 		OnChange:  cfg.Changed,
 		Wake:      cfg.Wake,
 	})
@@ -70,6 +71,13 @@ func remove(s *shm.Segment) error {
 		return fmt.Errorf("mapped by a process: %w", registry.ErrBusy)
 	}
 	return err
+}
+
+// inUse says whether somebody maps a segment that nobody has open. When the
+// lease cannot tell, the answer is yes: what is in doubt stays.
+func inUse(s *shm.Segment) bool {
+	used, err := s.InUse()
+	return used || err != nil
 }
 
 // Registry gives the policy: pins, TTLs, counters, the groups.
@@ -149,20 +157,25 @@ func charge(n int64) int64 {
 
 // Resident returns what a part's segment is charged, without counting as a use.
 func (c *Cache) Resident(p Part) (bytes int64, ok bool) {
-	s, ok := c.registry.Peek(p)
+	s, _, ok := c.registry.Peek(p)
 	if !ok {
 		return 0, false
 	}
 	return s.Charged(), true
 }
 
+// LastUse is when a resident part was last opened or closed.
+func (c *Cache) LastUse(p Part) (time.Time, bool) {
+	_, used, ok := c.registry.Peek(p)
+	return used, ok
+}
+
 // Mapped says whether a resident part that no handle is open on is open or
 // mapped by some process, by the lease.
 func (c *Cache) Mapped(p Part) bool {
-	s, ok := c.registry.Peek(p)
+	s, _, ok := c.registry.Peek(p)
 	if !ok {
 		return false
 	}
-	used, err := s.InUse()
-	return err == nil && used
+	return inUse(s)
 }

@@ -11,14 +11,7 @@ import (
 )
 
 func TestGather(t *testing.T) {
-	u8, err := tensors.ParseDType("U8")
-	if err != nil {
-		t.Fatal(err)
-	}
-	u16, err := tensors.ParseDType("U16")
-	if err != nil {
-		t.Fatal(err)
-	}
+	u8, u16 := tensors.U8, tensors.U16
 	for _, c := range []struct {
 		name    string
 		dtype   tensors.DType

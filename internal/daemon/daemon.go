@@ -90,8 +90,6 @@ func (d *Daemon) open() error {
 		Shared: d.cfg.AllowOther, Log: d.cfg.Log,
 	})
 	d.metrics = prometheus.NewRegistry()
-	d.metrics.MustRegister(collector{d}, collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return d.mount()
 }
 
@@ -131,6 +129,8 @@ func (d *Daemon) mount() error {
 		return fmt.Errorf("mount %s: %w", d.cfg.MountPoint, err)
 	}
 	d.server = server
+	d.metrics.MustRegister(collector{d}, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if ok, why := server.Passthrough(); !ok && d.cfg.Passthrough == On {
 		return fmt.Errorf("--passthrough on: %w: %s", ErrUnavailable, why)
 	}

@@ -129,11 +129,12 @@ func (t *Tree) residency(a *fs.Attr, p cache.Part) {
 // Open returns when this file is whole in memory; the rest of its checkpoint
 // follows in the background.
 func (w *weightFile) Open(ctx context.Context, _ fs.Caller, nonblock bool) (fs.Content, error) {
-	if _, err := current(ctx, w.model, w.part.File, w.part.Gen); err != nil {
-		if err == fs.ErrStale {
-			w.t.models.Doom(w.part)
-		}
-		return nil, err
+	gen, err := w.model.Generation(ctx, w.part.File)
+	if err != nil {
+		return nil, fail(err)
+	}
+	if gen != w.part.Gen {
+		return nil, fs.ErrStale
 	}
 	ref, err := w.t.models.Cache.Open(ctx, cache.FileRecipe(w.model, w.part.File, w.part.Gen), nonblock)
 	if err != nil {

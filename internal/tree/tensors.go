@@ -4,6 +4,7 @@
 package tree
 
 import (
+	"cmp"
 	"context"
 	"strings"
 
@@ -267,6 +268,9 @@ func (f *tensorFile) Open(ctx context.Context, _ fs.Caller, nonblock bool) (fs.C
 	r, _, err := f.recipe(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if gen, err := f.model.Generation(ctx, r.Part.File); err != nil || gen != r.Part.Gen {
+		return nil, fail(cmp.Or(err, fs.ErrStale))
 	}
 	f.t.places.Store(r.Part, f.path(ctx))
 	ref, err := f.t.models.Cache.Open(ctx, r, nonblock)

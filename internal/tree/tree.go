@@ -81,7 +81,7 @@ func fail(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, cache.ErrStale):
+	case errors.Is(err, cache.ErrStale), errors.Is(err, sources.ErrReplaced):
 		return fs.ErrStale
 	case errors.Is(err, cache.ErrNotReady):
 		return fs.ErrAgain

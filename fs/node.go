@@ -1,0 +1,129 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fs
+
+import (
+	"math"
+	"strings"
+	"sync"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+)
+
+// node is one inode that the kernel knows.
+type node struct {
+	id         uint64
+	parent     uint64
+	name       string
+	generation uint64
+	folder     bool
+
+	// Guarded by table.mu.
+	entry   Entry
+	lookups uint64 // that the kernel has not taken back
+
+	opening // see open.go
+}
+
+// table is the nodes by id, and the newest node of each name.
+type table struct {
+	prefix uint32
+
+	mu     sync.RWMutex
+	next   uint32
+	byID   map[uint64]*node
+	byName map[nameKey]*node
+}
+
+type nameKey struct {
+	parent uint64
+	name   string
+}
+
+func newTable(prefix uint32, root Folder) *table {
+	t := &table{prefix: prefix, byID: make(map[uint64]*node), byName: make(map[nameKey]*node)}
+	t.byID[fuse.FUSE_ROOT_ID] = &node{id: fuse.FUSE_ROOT_ID, folder: true, entry: root, lookups: math.MaxUint64 / 2}
+	return t
+}
+
+// get returns a node that the kernel knows, and its entry.
+func (t *table) get(id uint64) (*node, Entry, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	n := t.byID[id]
+	if n == nil {
+		return nil, nil, false
+	}
+	return n, n.entry, true
+}
+
+// look counts a lookup of a name and returns its node. Another generation, or a
+// folder where a file was, is another node.
+func (t *table) look(parent uint64, name string, e Entry) *node {
+	_, folder := e.(Folder)
+	gen := e.Generation()
+	key := nameKey{parent, name}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.byName[key]
+	if n == nil || n.generation != gen || n.folder != folder {
+		n = &node{id: t.freshLocked(), parent: parent, name: name, generation: gen, folder: folder}
+		t.byID[n.id] = n
+		t.byName[key] = n
+	}
+	n.entry = e
+	n.lookups++
+	return n
+}
+
+// freshLocked is an id that no node has.
+func (t *table) freshLocked() uint64 {
+	for {
+		t.next++
+		id := uint64(t.prefix)<<32 | uint64(t.next)
+		if _, taken := t.byID[id]; !taken && t.next != 0 {
+			return id
+		}
+	}
+}
+
+// forget takes lookups back; a node without any is gone.
+func (t *table) forget(id, lookups uint64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n := t.byID[id]
+	if n == nil {
+		return
+	}
+	if n.lookups -= min(lookups, n.lookups); n.lookups > 0 {
+		return
+	}
+	delete(t.byID, id)
+	if key := (nameKey{n.parent, n.name}); t.byName[key] == n {
+		delete(t.byName, key)
+	}
+}
+
+// find returns the id of the newest node at a path below the root, if the kernel
+// knows it.
+func (t *table) find(path string) (uint64, bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	id := uint64(fuse.FUSE_ROOT_ID)
+	for part := range strings.SplitSeq(path, "/") {
+		n := t.byName[nameKey{id, part}]
+		if n == nil {
+			return 0, false
+		}
+		id = n.id
+	}
+	return id, true
+}
+
+// size is how many nodes the kernel knows, the root among them.
+func (t *table) size() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.byID)
+}

@@ -1,0 +1,222 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/modelfs/modelfs/sources"
+)
+
+// fresh is how long a list is taken for current.
+const fresh = time.Second
+
+// Catalog is the models of a list of sources, the first of which wins where two
+// have one name.
+type Catalog struct {
+	sources []sources.Source
+	log     *slog.Logger
+	indexes *indexes
+
+	scanning sync.Mutex // held by the one that scans
+
+	mu       sync.RWMutex
+	at       time.Time // of the last scan
+	models   map[string]*Model
+	names    []string // of models, sorted
+	shadowed []string
+	failed   map[int]string // the last error of each source, logged once
+}
+
+// Child is one name below a prefix: a model, or a folder that leads to models.
+type Child struct {
+	Name  string
+	Model *Model // nil for a folder
+}
+
+// New returns the catalog of the sources; they are read when somebody asks.
+func New(list []sources.Source, log *slog.Logger) *Catalog {
+	return &Catalog{
+		sources: list, log: log, indexes: newIndexes(),
+		models: make(map[string]*Model), failed: make(map[int]string),
+	}
+}
+
+// refresh scans the sources if the last scan is too old.
+func (c *Catalog) refresh(ctx context.Context) {
+	if c.current() {
+		return
+	}
+	c.scanning.Lock()
+	defer c.scanning.Unlock()
+	if c.current() || ctx.Err() != nil {
+		return
+	}
+	found := make([][]*sources.Model, len(c.sources))
+	errs := make([]error, len(c.sources))
+	for i, s := range c.sources {
+		found[i], errs[i] = s.Scan(ctx)
+	}
+	if ctx.Err() != nil {
+		return // what was interrupted is not the whole list
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mergeLocked(found)
+	for i, err := range errs {
+		text := ""
+		if err != nil {
+			text = err.Error()
+		}
+		if text != "" && text != c.failed[i] {
+			c.log.Warn("source cannot be read", "source", c.sources[i].Spec(), "error", err)
+		}
+		c.failed[i] = text
+	}
+	c.at = time.Now()
+}
+
+func (c *Catalog) current() bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return !c.at.IsZero() && time.Since(c.at) < fresh
+}
+
+// mergeLocked puts the sources' models into one list. A name that is taken, or
+// that lies below or above a model of an earlier source, is shadowed.
+func (c *Catalog) mergeLocked(found [][]*sources.Model) {
+	models := make(map[string]*Model)
+	folders := make(map[string]bool)
+	var shadowed []string
+	for i, list := range found {
+		for _, m := range list {
+			name := m.Name()
+			if why := taken(models, folders, name); why != "" {
+				shadowed = append(shadowed, fmt.Sprintf("%s of %s: %s", name, c.sources[i].Spec(), why))
+				continue
+			}
+			known := c.models[name]
+			if known == nil {
+				known = newModel(name, c.indexes)
+			}
+			known.set(m)
+			models[name] = known
+			for at := strings.LastIndexByte(name, '/'); at > 0; at = strings.LastIndexByte(name[:at], '/') {
+				folders[name[:at]] = true
+			}
+		}
+	}
+	if !slices.Equal(shadowed, c.shadowed) && len(shadowed) > 0 {
+		c.log.Warn("models that cannot be seen: their names are taken by an earlier source", "models", shadowed)
+	}
+	c.models, c.shadowed = models, shadowed
+	c.names = make([]string, 0, len(models))
+	for name := range models {
+		c.names = append(c.names, name)
+	}
+	sort.Strings(c.names)
+}
+
+func taken(models map[string]*Model, folders map[string]bool, name string) string {
+	if models[name] != nil {
+		return "another source has a model of that name"
+	}
+	if folders[name] {
+		return "another source has models below that name"
+	}
+	for at := strings.IndexByte(name, '/'); at >= 0; {
+		if models[name[:at]] != nil {
+			return "another source has the model " + name[:at]
+		}
+		next := strings.IndexByte(name[at+1:], '/')
+		if next < 0 {
+			break
+		}
+		at += 1 + next
+	}
+	return ""
+}
+
+// Models returns every model, by name.
+func (c *Catalog) Models(ctx context.Context) []*Model {
+	c.refresh(ctx)
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	out := make([]*Model, len(c.names))
+	for i, name := range c.names {
+		out[i] = c.models[name]
+	}
+	return out
+}
+
+// Lookup finds a model by name.
+func (c *Catalog) Lookup(ctx context.Context, name string) (*Model, bool) {
+	if m := c.known(name); m != nil {
+		return m, true
+	}
+	c.refresh(ctx)
+	m := c.known(name)
+	return m, m != nil
+}
+
+func (c *Catalog) known(name string) *Model {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.models[name]
+}
+
+// Child finds one name below a prefix ("" at the top).
+func (c *Catalog) Child(ctx context.Context, prefix, name string) (Child, bool) {
+	full := name
+	if prefix != "" {
+		full = prefix + "/" + name
+	}
+	if m, ok := c.Lookup(ctx, full); ok {
+		return Child{name, m}, true
+	}
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	i := sort.SearchStrings(c.names, full+"/")
+	return Child{Name: name}, i < len(c.names) && strings.HasPrefix(c.names[i], full+"/")
+}
+
+// Children lists the names below a prefix ("" at the top).
+func (c *Catalog) Children(ctx context.Context, prefix string) []Child {
+	c.refresh(ctx)
+	if prefix != "" {
+		prefix += "/"
+	}
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	var out []Child
+	for i := sort.SearchStrings(c.names, prefix); i < len(c.names); {
+		rest, ok := strings.CutPrefix(c.names[i], prefix)
+		if !ok {
+			break
+		}
+		first, _, folder := strings.Cut(rest, "/")
+		if !folder {
+			out = append(out, Child{first, c.models[c.names[i]]})
+			i++
+			continue
+		}
+		out = append(out, Child{Name: first})
+		i = sort.SearchStrings(c.names, prefix+first+"0") // "0" follows "/"
+	}
+	return out
+}
+
+// Shadowed says which models cannot be seen, and why.
+func (c *Catalog) Shadowed() []string {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return slices.Clone(c.shadowed)
+}

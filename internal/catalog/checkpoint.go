@@ -1,0 +1,287 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package catalog
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	iofs "io/fs"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/modelfs/modelfs/loaders"
+	"github.com/modelfs/modelfs/loaders/safetensors"
+	"github.com/modelfs/modelfs/sources"
+)
+
+// Checkpoint is what is loaded together: one weight file, or the shards of one.
+type Checkpoint struct {
+	// Name is the weight file's path below the model's folder; for shards, what
+	// is left without the shard numbers ("model.safetensors").
+	Name string
+	// Files are the weight files, by name.
+	Files []string
+	// Format is the files' format.
+	Format loaders.Format
+
+	model   *Model
+	primary bool
+	err     error // what is wrong with the list of shards
+}
+
+// Checkpoints are those of one model.
+type Checkpoints struct {
+	All []*Checkpoint // by name
+	// Primary is the only one of the best kind; nil where there are several.
+	Primary *Checkpoint
+
+	byFile map[string]*Checkpoint
+}
+
+// Of returns the checkpoint that a weight file belongs to; nil for none.
+func (c *Checkpoints) Of(file string) *Checkpoint { return c.byFile[file] }
+
+// Named returns a checkpoint by its name.
+func (c *Checkpoints) Named(name string) (*Checkpoint, bool) {
+	i, ok := slices.BinarySearchFunc(c.All, name, func(cp *Checkpoint, name string) int { return strings.Compare(cp.Name, name) })
+	if !ok {
+		return nil, false
+	}
+	return c.All[i], true
+}
+
+// same says whether two looks found the same checkpoints.
+func (c *Checkpoints) same(o *Checkpoints) bool {
+	return slices.EqualFunc(c.All, o.All, func(a, b *Checkpoint) bool {
+		return a.Name == b.Name && slices.Equal(a.Files, b.Files) && a.primary == b.primary &&
+			fmt.Sprint(a.err) == fmt.Sprint(b.err)
+	})
+}
+
+// Bytes is the size of the checkpoint's files.
+func (cp *Checkpoint) Bytes(ctx context.Context) int64 {
+	var n int64
+	for _, f := range cp.Files {
+		if g, err := cp.model.Generation(ctx, f); err == nil {
+			n += g.Size
+		}
+	}
+	return n
+}
+
+// Stat returns the attributes that all files of the checkpoint have in common:
+// what tensors/ and index.json show. Who may not read one shard may not read the
+// index. Size and generation are the first file's.
+func (cp *Checkpoint) Stat(ctx context.Context) (sources.Stat, error) {
+	var all sources.Stat
+	for i, f := range cp.Files {
+		st, err := cp.model.Stat(ctx, f)
+		if err != nil {
+			return st, err
+		}
+		if i == 0 {
+			all = st
+			continue
+		}
+		switch {
+		case st.Uid != all.Uid:
+			all.Mode &= st.Mode & 0o007
+		case st.Gid != all.Gid:
+			all.Mode &= st.Mode & 0o707
+		default:
+			all.Mode &= st.Mode
+		}
+		if st.Mtime.After(all.Mtime) {
+			all.Mtime = st.Mtime
+		}
+	}
+	return all, nil
+}
+
+const (
+	indexSuffix = ".index.json"
+	maxFolders  = 12 // below a model's folder, which bounds loops of symlinks
+)
+
+// findCheckpoints looks at the names of the model's files, and into its lists of
+// shards.
+func (m *Model) findCheckpoints(ctx context.Context) (*Checkpoints, error) {
+	src := m.source()
+	f := finder{model: m, ctx: ctx, src: src, byFile: make(map[string]*Checkpoint)}
+	if err := f.folder("", 0); err != nil {
+		return nil, err
+	}
+	for _, list := range f.lists {
+		f.sharded(list)
+	}
+	f.series()
+	for _, rel := range f.weights {
+		if f.byFile[rel] == nil {
+			f.add(rel, []string{rel}, nil)
+		}
+	}
+	slices.SortFunc(f.all, func(a, b *Checkpoint) int { return strings.Compare(a.Name, b.Name) })
+	cps := &Checkpoints{All: f.all, byFile: f.byFile}
+	cps.choose()
+	return cps, ctx.Err()
+}
+
+// choose finds the primary checkpoint.
+func (c *Checkpoints) choose() {
+	if len(c.All) == 0 {
+		return
+	}
+	best := slices.MinFunc(c.All, func(a, b *Checkpoint) int { return cmp.Compare(a.Format.Rank, b.Format.Rank) })
+	n := 0
+	for _, cp := range c.All {
+		if cp.Format.Rank == best.Format.Rank {
+			n++
+		}
+	}
+	if n == 1 {
+		best.primary = true
+		c.Primary = best
+	}
+}
+
+// finder puts checkpoints together.
+type finder struct {
+	model *Model
+	ctx   context.Context
+	src   *sources.Model
+
+	weights []string // weight files, in the order of the walk
+	lists   []string // lists of shards
+	byFile  map[string]*Checkpoint
+	all     []*Checkpoint
+}
+
+// folder notes the weight files and lists of shards below rel.
+func (f *finder) folder(rel string, depth int) error {
+	entries, err := f.src.List(rel)
+	if err != nil {
+		if rel == "" {
+			return err
+		}
+		return nil // a folder that cannot be read hides what is in it
+	}
+	for _, e := range entries {
+		p := path.Join(rel, e.Name)
+		switch {
+		case strings.HasPrefix(e.Name, "."):
+		case e.Folder && depth < maxFolders && f.ctx.Err() == nil:
+			if err := f.folder(p, depth+1); err != nil {
+				return err
+			}
+		case e.Folder:
+		case f.model.IsWeight(p):
+			f.weights = append(f.weights, p)
+		case strings.HasSuffix(e.Name, indexSuffix):
+			if f.model.IsWeight(strings.TrimSuffix(p, indexSuffix)) {
+				f.lists = append(f.lists, p)
+			}
+		}
+	}
+	return nil
+}
+
+func (f *finder) add(name string, files []string, err error) {
+	format, _ := loaders.Of(files[0])
+	cp := &Checkpoint{Name: name, Files: files, Format: format, model: f.model, err: err}
+	f.all = append(f.all, cp)
+	for _, rel := range files {
+		f.byFile[rel] = cp
+	}
+}
+
+// sharded makes the checkpoint of a list of shards (model.safetensors.index.json).
+// A list that cannot be read leaves its files to the series that their names
+// make.
+func (f *finder) sharded(list string) {
+	index, err := f.readList(list)
+	if err != nil {
+		return
+	}
+	var files []string
+	var missing []string
+	for _, name := range index.Files {
+		rel := path.Join(path.Dir(list), name)
+		switch {
+		case !slices.Contains(f.weights, rel):
+			missing = append(missing, name)
+		case f.byFile[rel] == nil:
+			files = append(files, rel)
+		}
+	}
+	if len(files) == 0 {
+		return
+	}
+	var wrong error
+	if len(missing) > 0 {
+		wrong = fmt.Errorf("%s names %d files that are not there: %s: %w",
+			list, len(missing), strings.Join(missing[:min(3, len(missing))], ", "), iofs.ErrNotExist)
+	}
+	f.add(strings.TrimSuffix(list, indexSuffix), files, wrong)
+}
+
+func (f *finder) readList(list string) (*safetensors.ShardIndex, error) {
+	file, st, err := f.src.Open(list)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	return safetensors.ParseShardIndex(file, st.Size)
+}
+
+// shard is a name of a series: stem, number, total, extension.
+var shard = regexp.MustCompile(`^(.*)-(\d{5})-of-(\d{5})(\.[^./]+)$`)
+
+// series groups files by the numbers in their names.
+func (f *finder) series() {
+	groups := make(map[string][]string)
+	var order []string
+	for _, rel := range f.weights {
+		part := shard.FindStringSubmatch(rel)
+		if part == nil || f.byFile[rel] != nil {
+			continue
+		}
+		key := part[1] + part[4] + "\x00" + part[3]
+		if groups[key] == nil {
+			order = append(order, key)
+		}
+		groups[key] = append(groups[key], rel)
+	}
+	for _, key := range order {
+		files := groups[key]
+		name, total, _ := strings.Cut(key, "\x00")
+		var err error
+		if want := atoi(total); len(files) != want {
+			err = fmt.Errorf("%s: %d of %d shards are there: %w", name, len(files), want, errShards)
+		}
+		if f.nameTaken(name) {
+			name = files[0]
+		}
+		f.add(name, files, err)
+	}
+}
+
+var errShards = errors.New("shards are missing")
+
+// nameTaken says whether a file or a checkpoint has that name.
+func (f *finder) nameTaken(name string) bool {
+	return slices.Contains(f.weights, name) ||
+		slices.ContainsFunc(f.all, func(cp *Checkpoint) bool { return cp.Name == name })
+}
+
+func atoi(s string) int {
+	n := 0
+	for _, c := range s {
+		n = n*10 + int(c-'0')
+	}
+	return n
+}

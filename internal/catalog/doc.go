@@ -1,0 +1,22 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package catalog knows which models there are, their checkpoints, and the
+// tensors of a checkpoint. It reads folders and headers; it never loads.
+//
+//	Catalog ─► Model ─► Checkpoints ─► Checkpoint ─► Indexed (tensors, their paths)
+//
+// # What is kept, and for how long
+//
+// The list of models is read again when somebody lists it, or asks for a name
+// that it does not have, and it is older than a second. The checkpoints of a model
+// are kept for a second. The index of a checkpoint is kept while somebody uses
+// indexes and for a minute after, and is valid only for the generations of the
+// files that it was read from. Nothing runs when nobody asks.
+//
+// # Locks
+//
+// Catalog.mu, Model.mu and indexes.mu are leaves: no I/O happens under them but a
+// scan, which Catalog.scanning orders. A header is read by one goroutine for all
+// who wait for it; each waits on its own context.
+package catalog

@@ -1,0 +1,295 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/modelfs/modelfs/loaders"
+	"github.com/modelfs/modelfs/sources"
+	"github.com/modelfs/modelfs/tensors"
+)
+
+// Indexed is what the header of a checkpoint says, for one generation of its
+// files. It is immutable.
+type Indexed struct {
+	Index *tensors.Index
+	Tree  *tensors.Tree
+	// Generation names the generations of all files.
+	Generation string
+	// Files are the generations that the index was read from, by file.
+	Files map[string]sources.Generation
+	// Err says what is wrong with the checkpoint; Index is empty then.
+	Err error
+
+	hash uint64
+}
+
+// Hash is a number that differs between generations; 0 only for the zero value.
+func (ix *Indexed) Hash() uint64 { return ix.hash }
+
+// Index reads the headers of the checkpoint's files, or returns what was read
+// for the same generations. What is wrong with the files' content is Indexed.Err;
+// the error is about getting at them.
+func (cp *Checkpoint) Index(ctx context.Context) (*Indexed, error) {
+	return cp.model.indexes.get(ctx, cp)
+}
+
+// Limits of what is kept.
+const (
+	keepIndexes = 60 * time.Second       // after the last use of any
+	revalidate  = 200 * time.Millisecond // how long the files' generations are believed
+	maxIndexes  = 4096
+	maxTensors  = 400_000 // in all indexes together, some 60 MB
+)
+
+// indexes keeps the indexes that were used last.
+type indexes struct {
+	mu      sync.Mutex
+	cache   *lru.Cache[indexKey, *kept]
+	tensors int // in cache
+	flights map[indexKey]*flight
+	idle    *time.Timer // empties the cache
+	used    time.Time
+}
+
+type indexKey struct{ model, checkpoint string }
+
+type kept struct {
+	ix      *Indexed
+	checked time.Time // when the files last were of these generations
+}
+
+// flight is one reading of headers that several may wait for.
+type flight struct {
+	done chan struct{}
+	ix   *Indexed
+	err  error
+}
+
+func newIndexes() *indexes {
+	x := &indexes{flights: make(map[indexKey]*flight)}
+	x.cache, _ = lru.NewWithEvict(maxIndexes, func(_ indexKey, k *kept) { x.tensors -= len(k.ix.Index.Tensors) })
+	return x
+}
+
+func (x *indexes) get(ctx context.Context, cp *Checkpoint) (*Indexed, error) {
+	key := indexKey{cp.model.name, cp.Name}
+	x.mu.Lock()
+	x.touchLocked()
+	k, ok := x.cache.Get(key)
+	if ok && time.Since(k.checked) < revalidate {
+		x.mu.Unlock()
+		return k.ix, nil
+	}
+	f := x.flights[key]
+	if f == nil {
+		f = &flight{done: make(chan struct{})}
+		x.flights[key] = f
+		go x.fly(key, cp, k, f)
+	}
+	x.mu.Unlock()
+	select {
+	case <-f.done:
+		return f.ix, f.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// fly ends a flight: with what is known if the files have not changed.
+func (x *indexes) fly(key indexKey, cp *Checkpoint, known *kept, f *flight) {
+	var ix *Indexed
+	gens, err := cp.generations()
+	switch {
+	case err != nil:
+	case known != nil && maps.Equal(gens, known.ix.Files) && fmt.Sprint(known.ix.Err) == fmt.Sprint(cp.expected(known.ix)):
+		ix = known.ix
+	default:
+		ix, err = cp.read(gens)
+		if err == nil {
+			cp.model.indexRead(cp, ix.Err)
+		}
+	}
+	f.ix, f.err = ix, err
+	x.mu.Lock()
+	delete(x.flights, key)
+	if err == nil {
+		x.keepLocked(key, ix)
+	}
+	x.mu.Unlock()
+	close(f.done)
+}
+
+// expected is the error that a known index must have to be still true: the one of
+// the list of shards comes from elsewhere than the files.
+func (cp *Checkpoint) expected(ix *Indexed) error {
+	if cp.err != nil || errors.Is(ix.Err, errShards) {
+		return cp.err
+	}
+	return ix.Err
+}
+
+func (x *indexes) keepLocked(key indexKey, ix *Indexed) {
+	x.cache.Remove(key)
+	x.cache.Add(key, &kept{ix, time.Now()})
+	x.tensors += len(ix.Index.Tensors)
+	for x.tensors > maxTensors && x.cache.Len() > 1 {
+		x.cache.RemoveOldest()
+	}
+}
+
+// touchLocked notes a use; a timer runs only while something is kept.
+func (x *indexes) touchLocked() {
+	x.used = time.Now()
+	if x.idle == nil {
+		x.idle = time.AfterFunc(keepIndexes, x.expire)
+	}
+}
+
+// expire empties the cache when nobody has used it for long, and gives the
+// memory back to the system at once: an index of 100,000 tensors is 30 MB.
+func (x *indexes) expire() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if left := keepIndexes - time.Since(x.used); left > 0 {
+		x.idle = time.AfterFunc(left, x.expire)
+		return
+	}
+	x.cache.Purge()
+	x.idle = nil
+	go debug.FreeOSMemory()
+}
+
+// generations are those of the checkpoint's files, now.
+func (cp *Checkpoint) generations() (map[string]sources.Generation, error) {
+	src := cp.model.source()
+	gens := make(map[string]sources.Generation, len(cp.Files))
+	for _, rel := range cp.Files {
+		g, err := src.Generation(rel)
+		if err != nil {
+			return nil, err
+		}
+		gens[rel] = g
+	}
+	return gens, nil
+}
+
+// read parses the files' headers.
+func (cp *Checkpoint) read(gens map[string]sources.Generation) (*Indexed, error) {
+	out := &Indexed{Index: &tensors.Index{}, Files: gens}
+	out.hash, out.Generation = cp.hash(gens)
+	all := &tensors.Index{}
+	out.Err = cp.err
+	for _, rel := range cp.Files {
+		if out.Err != nil {
+			break
+		}
+		ix, err := cp.parse(rel, gens)
+		switch {
+		case err != nil:
+			return nil, err
+		case ix.Err != nil:
+			out.Err = ix.Err
+		case len(cp.Files) == 1:
+			all = ix.Index
+		default:
+			all.Tensors = append(all.Tensors, ix.Index.Tensors...)
+		}
+	}
+	if out.Err == nil && len(cp.Files) > 1 {
+		out.Err = distinct(all)
+	}
+	if out.Err == nil {
+		out.Index = all
+	}
+	out.Tree = tensors.NewTree(out.Index.Tensors, cp.reserved()...)
+	return out, nil
+}
+
+// parse reads one file's header. Only errors of the file's content are in the
+// result's Err; a file that is another by now is an error.
+func (cp *Checkpoint) parse(rel string, gens map[string]sources.Generation) (*Indexed, error) {
+	f, st, err := cp.model.source().Open(rel)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if st.Generation != gens[rel] {
+		return nil, fmt.Errorf("read header of %s: %w", rel, sources.ErrReplaced)
+	}
+	ix, err := loaders.Parse(rel, f, st.Size)
+	var wrong *loaders.FormatError
+	switch {
+	case err == nil:
+		return &Indexed{Index: ix}, nil
+	case errors.As(err, &wrong), errors.Is(err, loaders.ErrUnsupported):
+		return &Indexed{Err: fmt.Errorf("%s: %w", rel, err)}, nil
+	}
+	return nil, fmt.Errorf("read header of %s: %w", rel, err)
+}
+
+// distinct says whether shards name a tensor twice.
+func distinct(ix *tensors.Index) error {
+	seen := make(map[string]string, len(ix.Tensors))
+	for i := range ix.Tensors {
+		t := &ix.Tensors[i]
+		if file, ok := seen[t.Name]; ok {
+			return fmt.Errorf("tensor %q is in %s and in %s", t.Name, file, t.File)
+		}
+		seen[t.Name] = t.File
+	}
+	return nil
+}
+
+// reserved are the names at the top of the primary checkpoint's folder that lead
+// to other checkpoints.
+func (cp *Checkpoint) reserved() []string {
+	if !cp.primary {
+		return nil
+	}
+	cps, err := cp.model.Checkpoints(context.Background())
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, other := range cps.All {
+		if !other.primary {
+			names = append(names, firstPart(other.Name))
+		}
+	}
+	return names
+}
+
+func (cp *Checkpoint) hash(gens map[string]sources.Generation) (uint64, string) {
+	if len(cp.Files) == 1 && cp.err == nil {
+		g := gens[cp.Files[0]]
+		return g.Hash(), g.String()
+	}
+	h := fnv.New64a()
+	for _, rel := range cp.Files {
+		_, _ = fmt.Fprintf(h, "%s %s\n", rel, gens[rel])
+	}
+	_, _ = fmt.Fprint(h, cp.err)
+	n := max(h.Sum64(), 1)
+	return n, fmt.Sprintf("%016x", n)
+}
+
+func firstPart(name string) string {
+	for i := range len(name) {
+		if name[i] == '/' {
+			return name[:i]
+		}
+	}
+	return name
+}

@@ -1,0 +1,13 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sources
+
+import "errors"
+
+var (
+	// ErrSpec says that a source cannot be used, and why.
+	ErrSpec = errors.New("no source of models")
+	// ErrReplaced says that a file was exchanged between its stat and its open.
+	ErrReplaced = errors.New("file was replaced meanwhile")
+)

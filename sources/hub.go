@@ -1,0 +1,131 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sources
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	iofs "io/fs"
+	"os"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// repoPrefix begins the folders of models in a Hugging Face cache
+// ("models--org--name"); datasets and spaces have others.
+const repoPrefix = "models--"
+
+// hub is a Hugging Face cache: models--org--name/{blobs,refs,snapshots}.
+type hub struct{ spec, dir string }
+
+func (s *hub) Spec() string { return s.spec }
+
+func (s *hub) Kind() string { return "huggingface" }
+
+func (s *hub) Scan(ctx context.Context) ([]*Model, error) {
+	entries, err := list(s.dir)
+	if err != nil {
+		return nil, fmt.Errorf("scan %s: %w", s.spec, err)
+	}
+	var models []*Model
+	for _, e := range entries {
+		repo, ok := strings.CutPrefix(e.Name, repoPrefix)
+		if !e.Folder || !ok || repo == "" {
+			continue
+		}
+		name := strings.ReplaceAll(repo, "--", "/")
+		if !iofs.ValidPath(name) || name == "." {
+			continue
+		}
+		r := &revision{repo: path.Join(s.dir, e.Name)}
+		if _, err := r.folder(); err != nil {
+			continue // nothing downloaded, or not yet
+		}
+		models = append(models, &Model{name: name, folder: r.folder})
+	}
+	slices.SortStableFunc(models, func(a, b *Model) int { return strings.Compare(a.name, b.name) })
+	return models, ctx.Err()
+}
+
+// revision finds the snapshot of a repository that is current.
+type revision struct {
+	repo string
+
+	mu  sync.Mutex
+	at  time.Time
+	dir string
+}
+
+// fresh is how long a revision is taken for current.
+const fresh = time.Second
+
+// folder is the snapshot that refs/main names; without that reference, the only
+// snapshot there is.
+func (r *revision) folder() (string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.dir != "" && time.Since(r.at) < fresh {
+		return r.dir, nil
+	}
+	dir, err := r.find()
+	if err != nil {
+		return "", err
+	}
+	r.dir, r.at = dir, time.Now()
+	return dir, nil
+}
+
+// commit is what a reference may hold: a name, never a path.
+var commit = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z._-]{0,99}$`)
+
+func (r *revision) find() (string, error) {
+	snapshots := path.Join(r.repo, "snapshots")
+	text, err := readShort(path.Join(r.repo, "refs", "main"))
+	switch {
+	case err == nil:
+		name := strings.TrimSpace(text)
+		if !commit.MatchString(name) {
+			return "", fmt.Errorf("%s/refs/main names no revision: %w", r.repo, iofs.ErrNotExist)
+		}
+		dir := path.Join(snapshots, name)
+		if st, err := os.Stat(dir); err != nil || !st.IsDir() {
+			return "", fmt.Errorf("%s: revision %s is not downloaded: %w", r.repo, name, iofs.ErrNotExist)
+		}
+		return dir, nil
+	case !errors.Is(err, iofs.ErrNotExist):
+		return "", err
+	}
+	entries, err := list(snapshots)
+	if err != nil {
+		return "", err
+	}
+	if len(entries) != 1 || !entries[0].Folder {
+		return "", fmt.Errorf("%s has no refs/main and %d snapshots: %w", r.repo, len(entries), iofs.ErrNotExist)
+	}
+	return path.Join(snapshots, entries[0].Name), nil
+}
+
+// readShort reads a small regular file; of anything longer, the beginning.
+func readShort(name string) (string, error) {
+	real, st, _, err := walk(name)
+	if err != nil {
+		return "", err
+	}
+	f, err := openReal(real, &st)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	b := make([]byte, 256)
+	n, err := f.Read(b)
+	if n == 0 && err != nil {
+		return "", fmt.Errorf("%s is empty: %w", name, iofs.ErrNotExist)
+	}
+	return string(b[:n]), nil
+}

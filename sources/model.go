@@ -1,0 +1,144 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package sources
+
+import (
+	"fmt"
+	iofs "io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Model is one model of a source: a folder of files on disk.
+type Model struct {
+	name   string
+	folder func() (string, error) // its absolute path, now
+	// only holds the names that belong to it when the folder is shared with other
+	// models; nil: everything.
+	only []string
+}
+
+// Name is the model's path below its source; it may hold "/".
+func (m *Model) Name() string { return m.name }
+
+// path is where rel lies. rel is "" for the model's folder, and a slash-separated
+// path without "." and ".." otherwise.
+func (m *Model) path(rel string) (string, error) {
+	dir, err := m.folder()
+	if err != nil {
+		return "", err
+	}
+	if rel == "" {
+		return dir, nil
+	}
+	if !iofs.ValidPath(rel) || rel == "." || strings.ContainsRune(rel, 0) {
+		return "", fmt.Errorf("%q in %s: %w", rel, m.name, iofs.ErrNotExist)
+	}
+	if first, _, _ := strings.Cut(rel, "/"); m.only != nil && !slices.Contains(m.only, first) {
+		return "", fmt.Errorf("%s in %s: %w", rel, m.name, iofs.ErrNotExist)
+	}
+	return path.Join(dir, rel), nil
+}
+
+// Stat returns the attributes of a file or folder of the model; of the model's
+// folder for "".
+func (m *Model) Stat(rel string) (Stat, error) {
+	p, err := m.path(rel)
+	if err != nil {
+		return Stat{}, err
+	}
+	_, st, r, err := walk(p)
+	if err != nil {
+		return Stat{}, err
+	}
+	return newStat(&st, r), nil
+}
+
+// Generation is that of a file of the model, now: one system call, which an open
+// can afford.
+func (m *Model) Generation(rel string) (Generation, error) {
+	p, err := m.path(rel)
+	if err != nil {
+		return Generation{}, err
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(p, &st); err != nil {
+		return Generation{}, &os.PathError{Op: "stat", Path: p, Err: err}
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return Generation{}, fmt.Errorf("%s is no file any more: %w", p, iofs.ErrNotExist)
+	}
+	return generation(&st), nil
+}
+
+// Open opens a file of the model for reading. The attributes are those of what
+// was opened. The caller closes the file.
+func (m *Model) Open(rel string) (*os.File, Stat, error) {
+	p, err := m.path(rel)
+	if err != nil {
+		return nil, Stat{}, err
+	}
+	real, st, r, err := walk(p)
+	if err != nil {
+		return nil, Stat{}, err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil, Stat{}, &os.PathError{Op: "open", Path: real, Err: unix.EISDIR}
+	}
+	f, err := openReal(real, &st)
+	if err != nil {
+		return nil, Stat{}, err
+	}
+	if hasACL(real) {
+		st.Mode &^= 0o077
+	}
+	return f, newStat(&st, r), nil
+}
+
+// List returns what a folder of the model holds, by name: files and folders.
+func (m *Model) List(rel string) ([]Entry, error) {
+	p, err := m.path(rel)
+	if err != nil {
+		return nil, err
+	}
+	entries, err := list(p)
+	if err != nil {
+		return nil, err
+	}
+	if rel == "" && m.only != nil {
+		entries = slices.DeleteFunc(entries, func(e Entry) bool { return !slices.Contains(m.only, e.Name) })
+	}
+	return entries, nil
+}
+
+// list reads a folder; what is neither a file nor a folder in the end is left
+// out.
+func list(dir string) ([]Entry, error) {
+	found, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Entry, 0, len(found))
+	for _, e := range found {
+		kind := e.Type()
+		if kind&iofs.ModeSymlink != 0 {
+			target, err := os.Stat(path.Join(dir, e.Name()))
+			if err != nil {
+				continue
+			}
+			kind = target.Mode().Type()
+		}
+		switch kind {
+		case 0:
+			out = append(out, Entry{Name: e.Name()})
+		case iofs.ModeDir:
+			out = append(out, Entry{Name: e.Name(), Folder: true})
+		}
+	}
+	return out, nil
+}
