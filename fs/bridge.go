@@ -46,15 +46,21 @@ type bridge struct {
 	requests [ops]atomic.Int64
 	failures atomic.Int64 // of backing registrations
 	panics   atomic.Int64
+	unkept   atomic.Int64 // ids that are not in the journal
 }
 
-func newBridge(prefix uint32, root Folder, log *slog.Logger) *bridge {
-	return &bridge{
+func newBridge(ids *journal, root Folder, log *slog.Logger) *bridge {
+	b := &bridge{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
-		table:         newTable(prefix, root),
 		handles:       handles{open: make(map[uint64]*handle)},
 		log:           log,
 	}
+	b.table = newTable(ids, root, func(err error) {
+		if b.unkept.Add(1) == 1 {
+			b.log.Warn("a later process cannot resolve every node", "error", err)
+		}
+	})
+	return b
 }
 
 func (b *bridge) String() string { return "modelfs" }

@@ -16,9 +16,11 @@
 // # Node ids and inode numbers
 //
 // A node's id is its inode number: a random prefix of 32 bits, one per mount,
-// and a counter. /proc shows inode numbers, so users of a mount are found by the
-// prefix alone. One name and one generation of its content is one node; another
-// generation is another node. Ids are never used twice.
+// and the place of the node's record in the journal, which a later process can
+// read (see journal.go). /proc shows inode numbers, so users of a mount are found
+// by the prefix alone. One name and one generation of its content is one node;
+// another generation is another node. An id is used again only after the kernel
+// has forgotten it: no file, no mapping and no handle of it is left then.
 //
 // # Open files
 //

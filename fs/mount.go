@@ -23,6 +23,9 @@ import (
 type Options struct {
 	// Prefix is the upper half of every inode number; not 0.
 	Prefix uint32
+	// Journal keeps what node ids stand for, beyond the life of the process; nil:
+	// nobody will ask.
+	Journal JournalFile
 	// Passthrough asks for it; whether it is had is Server.Passthrough.
 	Passthrough bool
 	// AllowOther lets other users in. Without privilege it needs user_allow_other
@@ -44,7 +47,11 @@ type Server struct {
 // Mount mounts the tree at an absolute path and serves it; it returns when the
 // mount answers. root uses mount(2), others fusermount3.
 func Mount(mountPoint string, root Folder, opts Options) (*Server, error) {
-	b := newBridge(opts.Prefix, root, opts.Log)
+	ids, err := newJournal(opts.Prefix, opts.Journal)
+	if err != nil {
+		return nil, err
+	}
+	b := newBridge(ids, root, opts.Log)
 	mo := &fuse.MountOptions{
 		AllowOther:         opts.AllowOther,
 		FsName:             "modelfs",

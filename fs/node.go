@@ -28,10 +28,10 @@ type node struct {
 
 // table is the nodes by id, and the newest node of each name.
 type table struct {
-	prefix uint32
+	journaled func(error) // told when an id could not be kept
 
 	mu     sync.RWMutex
-	next   uint32
+	ids    *journal
 	byID   map[uint64]*node
 	byName map[nameKey]*node
 }
@@ -41,8 +41,8 @@ type nameKey struct {
 	name   string
 }
 
-func newTable(prefix uint32, root Folder) *table {
-	t := &table{prefix: prefix, byID: make(map[uint64]*node), byName: make(map[nameKey]*node)}
+func newTable(ids *journal, root Folder, journaled func(error)) *table {
+	t := &table{journaled: journaled, ids: ids, byID: make(map[uint64]*node), byName: make(map[nameKey]*node)}
 	t.byID[fuse.FUSE_ROOT_ID] = &node{id: fuse.FUSE_ROOT_ID, folder: true, entry: root, lookups: math.MaxUint64 / 2}
 	return t
 }
@@ -64,28 +64,24 @@ func (t *table) look(parent uint64, name string, e Entry) *node {
 	_, folder := e.(Folder)
 	gen := e.Generation()
 	key := nameKey{parent, name}
+	var err error
+	defer func() {
+		if err != nil {
+			t.journaled(err)
+		}
+	}()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n := t.byName[key]
 	if n == nil || n.generation != gen || n.folder != folder {
-		n = &node{id: t.freshLocked(), parent: parent, name: name, generation: gen, folder: folder}
+		n = &node{parent: parent, name: name, generation: gen, folder: folder}
+		n.id, err = t.ids.add(parent, gen, folder, name)
 		t.byID[n.id] = n
 		t.byName[key] = n
 	}
 	n.entry = e
 	n.lookups++
 	return n
-}
-
-// freshLocked is an id that no node has.
-func (t *table) freshLocked() uint64 {
-	for {
-		t.next++
-		id := uint64(t.prefix)<<32 | uint64(t.next)
-		if _, taken := t.byID[id]; !taken && t.next != 0 {
-			return id
-		}
-	}
 }
 
 // forget takes lookups back; a node without any is gone.
@@ -100,6 +96,7 @@ func (t *table) forget(id, lookups uint64) {
 		return
 	}
 	delete(t.byID, id)
+	t.ids.remove(id, n.name)
 	if key := (nameKey{n.parent, n.name}); t.byName[key] == n {
 		delete(t.byName, key)
 	}

@@ -40,6 +40,8 @@ type Daemon struct {
 	metrics *prometheus.Registry
 	janitor *janitor
 	place   *place
+	nodes   *os.File // the journal of node ids; nil without a place
+	mountID int      // in the mount table; 0 before the mount
 }
 
 // Run makes the mount of cfg and serves it until ctx ends or somebody unmounts,
@@ -119,12 +121,20 @@ func (d *Daemon) openStore() error {
 }
 
 func (d *Daemon) mount() error {
-	server, err := fs.Mount(d.cfg.MountPoint, d.tree.Root(), fs.Options{
+	opts := fs.Options{
 		Prefix:      d.store.Info().Prefix,
 		Passthrough: d.cfg.Passthrough != Off,
 		AllowOther:  d.cfg.AllowOther,
 		Log:         d.cfg.Log,
-	})
+	}
+	if d.place != nil {
+		nodes, err := d.place.openNodes()
+		if err != nil {
+			return err
+		}
+		d.nodes, opts.Journal = nodes, nodes
+	}
+	server, err := fs.Mount(d.cfg.MountPoint, d.tree.Root(), opts)
 	if err != nil {
 		return fmt.Errorf("mount %s: %w", d.cfg.MountPoint, err)
 	}
@@ -147,6 +157,7 @@ func (d *Daemon) serve(ctx context.Context, ready func()) error {
 		return fmt.Errorf("%s is not in the mount table: %w", d.cfg.MountPoint, errors.Join(err, ErrMountPoint))
 	}
 	var running sync.WaitGroup
+	d.mountID = m.id
 	running.Go(func() { d.janitor.run(ctx) })
 	running.Go(func() {
 		if err := watchUnmount(ctx, d.cfg.MountPoint, m.id); err == nil {
@@ -191,12 +202,8 @@ func (d *Daemon) begin(ctx context.Context, running *sync.WaitGroup) {
 // end takes the mount off its place. With passthrough the mappings that are left
 // need no daemon; without it the daemon serves until the last one ends.
 func (d *Daemon) end() error {
-	err := detach(d.cfg.MountPoint)
-	if errors.Is(err, unix.EINVAL) { // nothing is mounted there any more
-		err = nil
-	}
-	if err != nil {
-		return fmt.Errorf("unmount %s: %w", d.cfg.MountPoint, err)
+	if err := d.unmount(); err != nil {
+		return err
 	}
 	if ok, _ := d.server.Passthrough(); !ok {
 		d.server.Wait()
@@ -206,14 +213,31 @@ func (d *Daemon) end() error {
 	return nil
 }
 
+// unmount detaches this daemon's mount, unless somebody did so already: another
+// one may be there by now.
+func (d *Daemon) unmount() error {
+	if d.mountID != 0 && !stillThere(d.mountID) {
+		return nil
+	}
+	if err := detach(d.cfg.MountPoint); err != nil && !errors.Is(err, unix.EINVAL) {
+		return fmt.Errorf("unmount %s: %w", d.cfg.MountPoint, err)
+	}
+	return nil
+}
+
 // close gives back what open has made, in the reverse order.
 func (d *Daemon) close() {
 	if d.server != nil {
-		_ = detach(d.cfg.MountPoint)
+		if err := d.unmount(); err != nil {
+			d.cfg.Log.Error("mount was not given back", "error", err)
+		}
 		d.server.Close()
 	}
 	if d.cache != nil {
 		d.cache.Registry().Close()
+	}
+	if d.nodes != nil {
+		_ = d.nodes.Close()
 	}
 	if d.store != nil {
 		if err := d.store.Close(); err != nil {

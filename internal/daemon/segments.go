@@ -76,6 +76,16 @@ func lockFile(path, mountPoint string) (*os.File, error) {
 	}
 }
 
+// openNodes makes the journal of node ids, which lies with the segments and goes
+// with them.
+func (p *place) openNodes() (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(p.dir, "nodes"), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("journal of nodes: %w", err)
+	}
+	return f, nil
+}
+
 // release gives the place back. The lock's file goes first, while it is held.
 func (p *place) release() {
 	_ = os.Remove(p.lock.Name())

@@ -36,7 +36,7 @@ type Scanner struct {
 }
 
 // keep is how long a scan is good for.
-const keep = time.Second
+const keep = 500 * time.Millisecond
 
 // NewScanner looks for inodes whose upper 32 bits are prefix.
 func NewScanner(prefix uint32) *Scanner {
@@ -44,7 +44,7 @@ func NewScanner(prefix uint32) *Scanner {
 }
 
 // Processes returns those that have something of the mount open or mapped, as
-// of at most a second ago. The result is shared: do not change it.
+// of at most half a second ago. The result is shared: do not change it.
 func (s *Scanner) Processes() []Process {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,0 +1,88 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package loaders
+
+import (
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/modelfs/modelfs/loaders/gguf"
+	"github.com/modelfs/modelfs/loaders/npy"
+	"github.com/modelfs/modelfs/loaders/npz"
+	"github.com/modelfs/modelfs/loaders/safetensors"
+	"github.com/modelfs/modelfs/tensors"
+)
+
+// Format is a format of weight files.
+type Format struct {
+	Name       string
+	Extensions []string // lower case, with the dot
+	// Rank orders formats: of a model's checkpoints, the one of the lowest rank is
+	// the primary one if it is alone.
+	Rank int
+	// Parse lists the tensors of a file of size bytes. name goes into Tensor.File.
+	// It is nil for a format that is shared as a file and not looked into.
+	Parse func(name string, r io.ReaderAt, size int64) (*tensors.Index, error)
+}
+
+// formats is the one list.
+var formats = []Format{
+	{"safetensors", []string{".safetensors"}, 0, safetensors.Parse},
+	{"GGUF", []string{".gguf"}, 1, gguf.Parse},
+	{"PyTorch", []string{".pt", ".pth", ".bin", ".ckpt"}, 2, nil},
+	{"ONNX", []string{".onnx"}, 3, nil},
+	{"NPY", []string{".npy"}, 4, npy.Parse},
+	{"NPZ", []string{".npz"}, 4, npz.Parse},
+	{"Keras", []string{".keras", ".h5"}, 4, nil},
+	{"TFLite", []string{".tflite"}, 4, nil},
+	{"Flax", []string{".msgpack"}, 4, nil},
+	{"GGML", []string{".ggml"}, 4, nil},
+}
+
+// Formats lists every format, the best first.
+func Formats() []Format { return slices.Clone(formats) }
+
+// leftovers are what training leaves beside the weights, in files of the same
+// extensions.
+var leftovers = []string{
+	"training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scheduler.bin",
+	"scaler.pt", "random_states_*.pkl", "rng_state*.pth",
+}
+
+// Of returns the format of a file by its name: the extension, in any case. Names
+// that begin with a dot are no weight files, nor is what training leaves.
+func Of(name string) (Format, bool) {
+	base := strings.ToLower(path.Base(name))
+	if strings.HasPrefix(base, ".") {
+		return Format{}, false
+	}
+	for _, pattern := range leftovers {
+		if ok, _ := path.Match(pattern, base); ok {
+			return Format{}, false
+		}
+	}
+	ext := path.Ext(base)
+	for _, f := range formats {
+		if slices.Contains(f.Extensions, ext) {
+			return f, true
+		}
+	}
+	return Format{}, false
+}
+
+// Parse lists the tensors of a file. name is the file's, relative to the model's
+// folder: its extension says the format, and it goes into Tensor.File.
+func Parse(name string, r io.ReaderAt, size int64) (*tensors.Index, error) {
+	f, ok := Of(name)
+	if !ok {
+		return nil, fmt.Errorf("%s: %w", name, ErrNotWeights)
+	}
+	if f.Parse == nil {
+		return nil, fmt.Errorf("%s: %w: its tensors are not shown, the file itself is under models/", f.Name, ErrUnsupported)
+	}
+	return f.Parse(name, r, size)
+}
