@@ -35,17 +35,30 @@ func NPYHeader(t *Tensor) ([]byte, error) {
 	return append(h, '\n'), nil
 }
 
+// rows is the shape of a block type's bytes: a row of them for every row of
+// elements; all in one where rows share a block.
+func rows(t *Tensor) []int64 {
+	elements, bytes := t.DType.Block()
+	last := len(t.Shape) - 1
+	if last < 0 || t.Shape[last]%elements != 0 {
+		return []int64{t.NBytes}
+	}
+	shape := slices.Clone(t.Shape)
+	n := int64(1)
+	for _, x := range shape[:last] {
+		n *= x
+	}
+	if shape[last] = shape[last] / elements * bytes; n > 0 {
+		shape[last] = t.NBytes / n
+	}
+	return shape
+}
+
 // npyShape is the shape as a Python tuple.
 func npyShape(t *Tensor) string {
 	shape := t.Shape
-	if elements, bytes := t.DType.Block(); elements > 1 {
-		switch last := len(shape) - 1; {
-		case last >= 0 && shape[last]%elements == 0:
-			shape = slices.Clone(shape)
-			shape[last] = shape[last] / elements * bytes
-		default: // rows that share blocks: all bytes in one
-			shape = []int64{t.NBytes}
-		}
+	if t.DType.IsBlock() {
+		shape = rows(t)
 	}
 	var b strings.Builder
 	b.WriteByte('(')

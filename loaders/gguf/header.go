@@ -66,7 +66,6 @@ type parser struct {
 
 	found []tensors.Tensor
 	at    []int64 // where each tensor is named
-	next  int64   // the offset that the next tensor must have, in the data
 }
 
 // start reads magic and version. Version 3 allows big-endian files, and differs in
@@ -293,34 +292,51 @@ func (p *parser) tensor() (t tensors.Tensor, err error) {
 		return t, malformed.At(format, at, "the tensor %q: %v", t.Name, err)
 	}
 	offset, err := p.U64()
-	switch {
-	case err != nil:
-		return t, err
-	case offset != uint64(p.next):
-		return t, malformed.At(format, at, "the tensor %q begins at byte %d of the data, the ones before it end at %d", t.Name, offset, p.next)
-	case t.NBytes > p.size:
-		return t, malformed.At(format, at, "the tensor %q has %d bytes, the file %d", t.Name, t.NBytes, p.size)
+	if err == nil && offset > uint64(p.size) {
+		err = malformed.At(format, at, "the tensor %q begins at byte %d of the data, the file has %d bytes", t.Name, offset, p.size)
 	}
-	t.Offset = p.next
-	p.next += p.padded(t.NBytes) // at most the file's size and an alignment more
-	if p.next > p.size+p.alignment {
-		return t, malformed.At(format, at, "the tensor %q ends at byte %d of the data, the file has %d bytes", t.Name, t.Offset+t.NBytes, p.size)
-	}
-	return t, nil
+	t.Offset = int64(offset)
+	return t, err
 }
 
+// padded is n with the padding after it.
 func (p *parser) padded(n int64) int64 { return (n + p.alignment - 1) / p.alignment * p.alignment }
 
-// index makes offsets count from the file's start. The padding after the last
+// index checks that every tensor begins where the padding of the one before it
+// ends, and makes offsets count from the file's start. The padding after the last
 // tensor may be missing.
 func (p *parser) index() (*tensors.Index, error) {
 	data := p.padded(p.Pos())
+	next := int64(0)
 	for i := range p.found {
 		t := &p.found[i]
-		t.Offset += data
-		if t.Offset+t.NBytes > p.size {
-			return nil, malformed.At(format, p.at[i], "the tensor %q ends at byte %d, the file at %d", t.Name, t.Offset+t.NBytes, p.size)
+		if t.Offset != next {
+			return nil, malformed.At(format, p.at[i], "the tensor %q begins at byte %d of the data, the ones before it end at %d", t.Name, t.Offset, next)
 		}
+		end := p.size - data
+		if i+1 < len(p.found) {
+			end = p.found[i+1].Offset
+		}
+		p.widen(t, end)
+		t.Offset += data
+		if t.NBytes > p.size-t.Offset {
+			return nil, malformed.At(format, p.at[i], "the tensor %q of %d bytes begins at byte %d, the file ends at %d", t.Name, t.NBytes, t.Offset, p.size)
+		}
+		next += p.padded(t.NBytes)
 	}
 	return &tensors.Index{Tensors: p.found}, nil
+}
+
+// widen lets Q8_1 have the blocks that the file has. ggml's have 36 bytes; those
+// of its Python package have 40 (two numbers of 32 instead of 16 bits). Where the
+// next tensor begins, or the file ends, tells which.
+func (p *parser) widen(t *tensors.Tensor, end int64) {
+	const ggml, python = 36, 40
+	if t.DType != tensors.Q8_1 || t.NBytes == 0 {
+		return
+	}
+	wide := t.NBytes / ggml * python
+	if end-t.Offset == wide || end-t.Offset == p.padded(wide) {
+		t.NBytes = wide
+	}
 }
