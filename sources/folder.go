@@ -12,6 +12,9 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/modelfs/modelfs/loaders"
 )
@@ -23,8 +26,11 @@ const maxDepth = 12
 // fixed is the folder of a model whose place does not change.
 func fixed(dir string) func() (string, error) { return func() (string, error) { return dir, nil } }
 
-// folder is a tree of folders with models in it.
-type folder struct{ spec, dir string }
+// folder is a tree of folders with models in it. Scans come one at a time.
+type folder struct {
+	spec, dir string
+	seen      map[string]glance // by path, of the last scan
+}
 
 func (s *folder) Spec() string { return s.spec }
 
@@ -41,37 +47,88 @@ func (s *folder) Scan(ctx context.Context) ([]*Model, error) {
 		}
 	}
 	models := loose(s.dir, entries)
+	scan := descent{ctx: ctx, before: s.seen, now: make(map[string]glance, len(s.seen))}
 	for _, e := range entries {
 		if e.Folder {
-			models = s.descend(ctx, e.Name, 1, models)
+			scan.descend(s.dir, e.Name, 1)
 		}
 	}
+	if ctx.Err() == nil {
+		s.seen = scan.now
+	}
+	models = append(models, scan.found...)
 	slices.SortStableFunc(models, func(a, b *Model) int { return strings.Compare(a.name, b.name) })
 	return models, ctx.Err()
 }
 
+// glance is what one folder showed: a model, or folders to look into. It stays
+// true while the folder has not changed, which is one system call to see instead
+// of five to list it.
+type glance struct {
+	generation Generation
+	model      bool
+	folders    []string
+	lasting    bool
+}
+
+// settled is how old a folder's last change must be for its time to tell: another
+// one within the filesystem's clock tick would not show.
+const settled = 2 * time.Second
+
+// descent is one scan of a tree.
+type descent struct {
+	ctx         context.Context
+	before, now map[string]glance
+	found       []*Model
+}
+
 // descend looks for the topmost folders that are models. Hidden folders hold
 // caches and version control, not models.
-func (s *folder) descend(ctx context.Context, rel string, depth int, found []*Model) []*Model {
-	if depth > maxDepth || strings.HasPrefix(path.Base(rel), ".") || ctx.Err() != nil {
-		return found
+func (d *descent) descend(root, rel string, depth int) {
+	if depth > maxDepth || strings.HasPrefix(path.Base(rel), ".") || d.ctx.Err() != nil {
+		return
 	}
-	dir := path.Join(s.dir, rel)
-	entries, err := list(dir)
+	dir := path.Join(root, rel)
+	g, ok := d.look(dir)
+	if !ok {
+		return
+	}
+	d.now[dir] = g
+	if g.model {
+		d.found = append(d.found, &Model{name: rel, folder: fixed(dir)})
+		return
+	}
+	for _, name := range g.folders {
+		d.descend(root, path.Join(rel, name), depth+1)
+	}
+}
+
+// look lists a folder, unless it is as it was.
+func (d *descent) look(dir string) (glance, bool) {
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return glance{}, false
+	}
+	g := glance{generation: generation(&st)}
+	if known, ok := d.before[dir]; ok && known.lasting && known.generation == g.generation {
+		return known, true
+	}
+	entries, links, err := listLinks(dir)
 	if err != nil {
-		return found
+		return glance{}, false
 	}
+	// What a link points to changes without the folder.
+	g.lasting = !links && time.Since(time.Unix(0, max(g.generation.Mtime, g.generation.Ctime))) > settled
 	for _, e := range entries {
-		if !e.Folder && (isModelFile(e.Name) || isWeight(e.Name)) {
-			return append(found, &Model{name: rel, folder: fixed(dir)})
+		switch {
+		case e.Folder:
+			g.folders = append(g.folders, e.Name)
+		case isModelFile(e.Name) || isWeight(e.Name):
+			g.model, g.folders = true, nil
+			return g, true
 		}
 	}
-	for _, e := range entries {
-		if e.Folder {
-			found = s.descend(ctx, path.Join(rel, e.Name), depth+1, found)
-		}
-	}
-	return found
+	return g, true
 }
 
 func isWeight(name string) bool {

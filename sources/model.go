@@ -119,14 +119,21 @@ func (m *Model) List(rel string) ([]Entry, error) {
 // list reads a folder; what is neither a file nor a folder in the end is left
 // out.
 func list(dir string) ([]Entry, error) {
+	entries, _, err := listLinks(dir)
+	return entries, err
+}
+
+// listLinks lists a folder and says whether any entry is a symlink.
+func listLinks(dir string) (out []Entry, links bool, err error) {
 	found, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	out := make([]Entry, 0, len(found))
+	out = make([]Entry, 0, len(found))
 	for _, e := range found {
 		kind := e.Type()
 		if kind&iofs.ModeSymlink != 0 {
+			links = true
 			target, err := os.Stat(path.Join(dir, e.Name()))
 			if err != nil {
 				continue
@@ -140,5 +147,5 @@ func list(dir string) ([]Entry, error) {
 			out = append(out, Entry{Name: e.Name(), Folder: true})
 		}
 	}
-	return out, nil
+	return out, links, nil
 }
