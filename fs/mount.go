@@ -151,6 +151,23 @@ func (s *Server) AttrChanged(path string) {
 	}
 }
 
+// Prune asks the kernel to forget the names that nobody uses, if they are many
+// (Linux 6.18 and later; others forget when they need the memory).
+func (s *Server) Prune() {
+	const many, batch = 10_000, 1000
+	ids := s.bridge.table.files()
+	if len(ids) < many {
+		return
+	}
+	for len(ids) > 0 {
+		n := min(batch, len(ids))
+		if status := s.fuse.PruneNotify(ids[:n]); !status.Ok() {
+			return
+		}
+		ids = ids[n:]
+	}
+}
+
 // NodeOf returns the entry behind an inode number that the kernel knows.
 func (s *Server) NodeOf(ino uint64) (Entry, bool) {
 	_, e, ok := s.bridge.table.get(ino)

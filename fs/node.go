@@ -4,6 +4,7 @@
 package fs
 
 import (
+	"maps"
 	"math"
 	"strings"
 	"sync"
@@ -34,6 +35,7 @@ type table struct {
 	ids    *journal
 	byID   map[uint64]*node
 	byName map[nameKey]*node
+	most   int // nodes since the maps were made
 }
 
 type nameKey struct {
@@ -78,6 +80,7 @@ func (t *table) look(parent uint64, name string, e Entry) *node {
 		n.id, err = t.ids.add(parent, gen, folder, name)
 		t.byID[n.id] = n
 		t.byName[key] = n
+		t.most = max(t.most, len(t.byID))
 	}
 	n.entry = e
 	n.lookups++
@@ -97,9 +100,37 @@ func (t *table) forget(id, lookups uint64) {
 	}
 	delete(t.byID, id)
 	t.ids.remove(id, n.name)
+	defer t.shrinkLocked()
 	if key := (nameKey{n.parent, n.name}); t.byName[key] == n {
 		delete(t.byName, key)
 	}
+}
+
+// shrinkLocked makes the maps anew when few of many nodes are left: a map keeps
+// the memory of the most that it ever held.
+func (t *table) shrinkLocked() {
+	const worth = 10_000
+	if t.most < worth || len(t.byID) > t.most/8 {
+		return
+	}
+	byID := make(map[uint64]*node, len(t.byID))
+	maps.Copy(byID, t.byID)
+	byName := make(map[nameKey]*node, len(t.byName))
+	maps.Copy(byName, t.byName)
+	t.byID, t.byName, t.most = byID, byName, len(byID)
+}
+
+// files are the ids of the nodes that are no folders.
+func (t *table) files() []uint64 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	var ids []uint64
+	for id, n := range t.byID {
+		if !n.folder {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // find returns the id of the newest node at a path below the root, if the kernel

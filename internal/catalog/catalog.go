@@ -50,6 +50,11 @@ func New(list []sources.Source, log *slog.Logger) *Catalog {
 	}
 }
 
+// OnIdle sets what is called, in a goroutine of its own, after nobody has used the
+// tensors of any model for a while and what was kept of them is gone. It must be
+// set before the catalog is used.
+func (c *Catalog) OnIdle(f func()) { c.indexes.emptied = f }
+
 // refresh scans the sources if the last scan is too old.
 func (c *Catalog) refresh(ctx context.Context) {
 	if c.current() {

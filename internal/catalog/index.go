@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"hash/fnv"
 	"maps"
-	"runtime/debug"
 	"sync"
 	"time"
 
@@ -47,7 +46,7 @@ func (cp *Checkpoint) Index(ctx context.Context) (*Indexed, error) {
 
 // Limits of what is kept.
 const (
-	keepIndexes = 60 * time.Second       // after the last use of any
+	keepIndexes = 10 * time.Second       // after the last use of any
 	revalidate  = 200 * time.Millisecond // how long the files' generations are believed
 	maxIndexes  = 4096
 	maxTensors  = 400_000 // in all indexes together, some 60 MB
@@ -61,6 +60,7 @@ type indexes struct {
 	flights map[indexKey]*flight
 	idle    *time.Timer // empties the cache
 	used    time.Time
+	emptied func() // told afterwards
 }
 
 type indexKey struct{ model, checkpoint string }
@@ -157,8 +157,8 @@ func (x *indexes) touchLocked() {
 	}
 }
 
-// expire empties the cache when nobody has used it for long, and gives the
-// memory back to the system at once: an index of 100,000 tensors is 30 MB.
+// expire empties the cache when nobody has used it for long: an index of 100,000
+// tensors is 30 MB.
 func (x *indexes) expire() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -168,7 +168,9 @@ func (x *indexes) expire() {
 	}
 	x.cache.Purge()
 	x.idle = nil
-	go debug.FreeOSMemory()
+	if x.emptied != nil {
+		go x.emptied()
+	}
 }
 
 // generations are those of the checkpoint's files, now.

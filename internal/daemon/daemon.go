@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -69,6 +70,7 @@ func (d *Daemon) open() error {
 		d.sources = append(d.sources, src)
 	}
 	d.catalog = catalog.New(d.sources, d.cfg.Log)
+	d.catalog.OnIdle(d.shrink)
 	if err := d.openStore(); err != nil {
 		return err
 	}
@@ -248,6 +250,20 @@ func (d *Daemon) close() {
 		d.place.release()
 	}
 }
+
+// shrink gives memory back after somebody looked at many tensors: the kernel
+// forgets the names that nobody uses, and the system gets what that frees.
+func (d *Daemon) shrink() {
+	if d.server == nil {
+		return
+	}
+	d.server.Prune()
+	time.Sleep(pruning)
+	debug.FreeOSMemory()
+}
+
+// pruning is how long the kernel takes to forget 100,000 names, and more.
+const pruning = 2 * time.Second
 
 // changed tells the kernel that a part's blocks are others now.
 func (d *Daemon) changed(p cache.Part) {
