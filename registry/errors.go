@@ -24,10 +24,11 @@ var (
 
 // Holder is a group that keeps memory from others.
 type Holder struct {
-	Group  string
-	Bytes  int64
-	Refs   int
-	Pinned bool
+	Group   string
+	Bytes   int64
+	Refs    int
+	Pinned  bool
+	Loading bool
 }
 
 // NoRoomError says how much was needed and who holds the rest.
@@ -35,16 +36,19 @@ type NoRoomError struct {
 	Group        string
 	Need         int64
 	Budget, Free int64
-	MaxGroups    int // set when the maximum of groups is the reason
+	MaxGroups    int  // set when the maximum of groups is the reason
+	Manual       bool // the policy frees nothing by itself
 	Holders      []Holder
 }
 
 // Error names the sizes and what stands in the way.
 func (e *NoRoomError) Error() string {
-	if e.MaxGroups > 0 {
-		return fmt.Sprintf("%s cannot be loaded: the maximum of %d models is reached and all of them are in use or pinned (modelfs ps)", e.Group, e.MaxGroups)
-	}
-	if e.Need > e.Budget {
+	switch {
+	case e.MaxGroups > 0 && e.Manual:
+		return fmt.Sprintf("%s cannot be loaded: the maximum of %s is reached and the policy is manual: evict one first (modelfs evict)", e.Group, count(e.MaxGroups, "model"))
+	case e.MaxGroups > 0:
+		return fmt.Sprintf("%s cannot be loaded: the maximum of %s is reached and all of them are in use or pinned (modelfs ps)", e.Group, count(e.MaxGroups, "model"))
+	case e.Need > e.Budget:
 		return fmt.Sprintf("%s needs %s, the whole budget is %s: mount with a larger --memory", e.Group, Size(e.Need), Size(e.Budget))
 	}
 	var names []string
@@ -53,16 +57,32 @@ func (e *NoRoomError) Error() string {
 			names = append(names, fmt.Sprintf("%d more", len(e.Holders)-i))
 			break
 		}
-		why := fmt.Sprintf("%d references", h.Refs)
-		if h.Pinned {
-			why = "pinned"
-		} else if h.Refs == 0 {
-			why = "mapped"
-		}
-		names = append(names, fmt.Sprintf("%s %s %s", h.Group, Size(h.Bytes), why))
+		names = append(names, fmt.Sprintf("%s %s %s", h.Group, Size(h.Bytes), e.why(h)))
 	}
-	return fmt.Sprintf("%s needs %s, %s of %s are free and the rest is in use by %d models: %s (modelfs ps)",
-		e.Group, Size(e.Need), Size(e.Free), Size(e.Budget), len(e.Holders), strings.Join(names, ", "))
+	return fmt.Sprintf("%s needs %s, %s of %s are free and the rest is in use by %s: %s (modelfs ps)",
+		e.Group, Size(e.Need), Size(e.Free), Size(e.Budget), count(len(e.Holders), "model"), strings.Join(names, ", "))
+}
+
+// why says what keeps a holder's memory.
+func (e *NoRoomError) why(h Holder) string {
+	switch {
+	case h.Pinned:
+		return "pinned"
+	case h.Refs > 0:
+		return count(h.Refs, "reference")
+	case h.Loading:
+		return "loading"
+	case e.Manual:
+		return "until evicted"
+	}
+	return "mapped"
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // Unwrap makes errors.Is(err, ErrNoRoom) true.

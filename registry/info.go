@@ -5,7 +5,6 @@ package registry
 
 import (
 	"maps"
-	"slices"
 	"time"
 )
 
@@ -41,7 +40,7 @@ func (r *Registry[K, V]) Stats() Stats {
 
 // GroupInfo is what is known of one group.
 type GroupInfo struct {
-	Items, Refs                    int
+	Items, Refs                    int // of lingering items too
 	Resident, Lingering, Reserved  int64
 	Loads, Hits, Misses, Evictions int64
 	LastUsed, LoadedAt             time.Time
@@ -58,25 +57,25 @@ func (r *Registry[K, V]) Group(name string) GroupInfo {
 		return GroupInfo{}
 	}
 	return GroupInfo{
-		Items: g.items, Refs: g.refs,
+		Items: len(g.members.items), Refs: g.refs,
 		Resident: g.resident, Lingering: g.lingering, Reserved: g.reserved,
 		Loads: g.loads, Hits: g.hits, Misses: g.misses, Evictions: g.gone,
 		LastUsed: g.lastUsed, LoadedAt: g.loadedAt, LastError: g.lastError, Loading: g.loading > 0,
 	}
 }
 
-// Keys returns the keys of a group's resident items.
+// Keys returns the keys of a group's resident items, in no order.
 func (r *Registry[K, V]) Keys(name string) []K {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	g := r.groups[name]
-	if g == nil || g.items == 0 {
+	if g == nil || len(g.members.items) == 0 {
 		return nil
 	}
-	var keys []K
-	for k, it := range r.items {
-		if it.group == g && it.state != loading {
-			keys = append(keys, k)
+	keys := make([]K, 0, len(g.members.items))
+	for _, it := range g.members.items {
+		if !it.doomed {
+			keys = append(keys, it.key)
 		}
 	}
 	return keys
@@ -103,56 +102,4 @@ func (r *Registry[K, V]) Touch(keys ...K) {
 			r.useLocked(it)
 		}
 	}
-}
-
-// Victims returns the last items that were freed, the newest last.
-func (r *Registry[K, V]) Victims() []Victim[K] {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return slices.Clone(r.victims)
-}
-
-// Pin keeps a group from being evicted, also one with nothing resident. It does
-// not load.
-func (r *Registry[K, V]) Pin(name string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.groupLocked(name).pinned = true
-}
-
-// Unpin takes a pin back.
-func (r *Registry[K, V]) Unpin(name string) {
-	r.mu.Lock()
-	if g := r.groups[name]; g != nil {
-		g.pinned = false
-	}
-	r.mu.Unlock()
-	r.wake()
-}
-
-// Pinned says whether a group is pinned.
-func (r *Registry[K, V]) Pinned(name string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	g := r.groups[name]
-	return g != nil && g.pinned
-}
-
-// SetTTL gives a group a time to live of its own; 0: until the room is needed.
-func (r *Registry[K, V]) SetTTL(name string, ttl time.Duration) {
-	r.mu.Lock()
-	g := r.groupLocked(name)
-	g.ttl = ttl
-	r.mu.Unlock()
-	r.wake()
-}
-
-// TTL is the group's time to live.
-func (r *Registry[K, V]) TTL(name string) time.Duration {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if g := r.groups[name]; g != nil {
-		return g.ttl
-	}
-	return r.cfg.TTL
 }

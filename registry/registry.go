@@ -25,94 +25,79 @@ type Config[K comparable, V any] struct {
 	MaxGroups int           // groups that may have resident items; 0: no limit
 	Policy    Policy        //
 	TTL       time.Duration // for groups without their own; 0: until the room is needed
-	// Group names what pins, TTLs and the maximum apply to.
+	// Group names what pins, TTLs and the maximum apply to. A key's group never
+	// changes, and what is known of a group is kept for good.
 	Group func(K) string
 	// Evict frees a value, or answers ErrBusy when somebody still uses it in a
 	// way the registry cannot see; it stays then. It runs without locks, never
 	// while references are held, and no Acquire of the item returns meanwhile.
 	Evict func(K, V) error
-	// InUse asks what Evict would find, without freeing. Nil: never.
+	// InUse asks what Evict would find, without freeing. It may be asked about a
+	// value that was freed a moment ago. Nil: never in use.
 	InUse func(K, V) bool
 	// OnChange is told after an item became resident, failed or was freed.
 	OnChange func(K)
-	// Wake is told when Sweep should be called earlier than it last said.
+	// Wake is told when Sweep should be called earlier than it last said. It
+	// must not block.
 	Wake func()
-	// Last marks items that are chosen as victims after all others.
+	// Last marks items that are chosen as victims after all others. It is asked
+	// once per load.
 	Last func(K) bool
 }
 
-// Registry holds items by key.
+// Registry holds items by key. It is safe for concurrent use.
 type Registry[K comparable, V any] struct {
 	cfg Config[K, V]
 
+	born    time.Time
 	ctx     context.Context // ends at Close
 	stop    context.CancelFunc
 	running sync.WaitGroup // loads
+	turn    chan struct{}  // full while one reservation frees others
 
 	mu       sync.Mutex
 	closed   bool
-	items    map[K]*item[K, V]
-	groups   map[string]*group
-	resident int64         // charged by resident items, doomed ones too
-	reserved int64         // reserved by items that load
-	evicting int64         // the part of resident that is being freed right now
-	moved    chan struct{} // closed and replaced when an eviction ended
+	items    map[K]*item[K, V]       // those that can be found: doomed ones cannot
+	groups   map[string]*group[K, V] // also those that have nothing
+	occupied map[*group[K, V]]struct{}
+	victims  queue[K, V] // who may go for room
+	expiring queue[K, V] // who goes by the clock
+	// unseen may be in use without a reference: their last reference went, or
+	// Config.Evict refused, and nobody has asked Config.InUse since.
+	unseen set[K, V]
+
+	resident  int64         // bytes of resident and evicting items, doomed ones too
+	reserved  int64         // bytes reserved by items that load
+	evicting  int64         // the part of resident that is being freed right now
+	evictions int           // how many items that is
+	moved     chan struct{} // closed when an eviction ended; nil while nobody waits
+
+	ticks    int64 // counts uses: the order of uses at the same time
+	searches int64 // counts reservations that looked for victims
+	retries  int64 // counts calls of Retry
+	sweepAt  int64 // when Sweep comes next, as item.deadline; 0: not by the clock
+	sooner   bool  // it should come earlier: told at the unlock
 	stats    Stats
-	victims  []Victim[K]
-}
-
-type state int
-
-const (
-	loading state = iota
-	resident
-	evicting
-)
-
-type item[K comparable, V any] struct {
-	key   K
-	group *group
-	size  int64
-	state state
-	value V
-
-	refs     int
-	uses     int64
-	lastUsed time.Time
-	// mapped is set when the last reference went and cleared when InUse said no:
-	// somebody may use the value unseen.
-	mapped bool
-	doomed bool
-
-	flight *flight[V]    // while loading
-	gone   chan struct{} // while evicting: closed when the outcome is known
-}
-
-type group struct {
-	name                      string
-	items, loading            int
-	pinned                    bool
-	ttl                       time.Duration
-	loads, hits, misses, gone int64
-	resident, lingering       int64
-	reserved                  int64
-	refs                      int
-	lastUsed, loadedAt        time.Time
-	lastError                 error
+	freed    []Victim[K] // the last ones, newest last
 }
 
 // New returns an empty registry.
 func New[K comparable, V any](cfg Config[K, V]) *Registry[K, V] {
 	ctx, stop := context.WithCancel(context.Background())
-	return &Registry[K, V]{
-		cfg: cfg, ctx: ctx, stop: stop,
-		items: make(map[K]*item[K, V]), groups: make(map[string]*group), moved: make(chan struct{}),
+	r := &Registry[K, V]{
+		cfg: cfg, born: time.Now(), ctx: ctx, stop: stop, turn: make(chan struct{}, 1),
+		items: make(map[K]*item[K, V]), groups: make(map[string]*group[K, V]),
+		occupied: make(map[*group[K, V]]struct{}), unseen: set[K, V]{slot: inUnseen},
 		stats: Stats{Evictions: make(map[Reason]int64)},
 	}
+	r.victims = queue[K, V]{slot: inVictims, belongs: r.mayGo, rank: r.victimRank}
+	r.expiring = queue[K, V]{slot: inExpiring, belongs: r.mayExpire, rank: expiryRank[K, V]}
+	return r
 }
 
-// Close cancels the loads and waits for them. Values stay as they are: their
-// memory is the caller's to give back.
+// Close cancels the loads and waits for them; who waits for one gets ErrClosed.
+// Values stay as they are: their memory is the caller's to give back. Leases may
+// be released, and items evicted, after it.
 func (r *Registry[K, V]) Close() {
 	r.mu.Lock()
 	r.closed = true
@@ -121,37 +106,8 @@ func (r *Registry[K, V]) Close() {
 	r.running.Wait()
 }
 
-func (r *Registry[K, V]) groupLocked(name string) *group {
-	g := r.groups[name]
-	if g == nil {
-		g = &group{name: name, ttl: r.cfg.TTL}
-		r.groups[name] = g
-	}
-	return g
-}
-
-// useLocked counts a use now.
-func (r *Registry[K, V]) useLocked(it *item[K, V]) {
-	now := time.Now()
-	it.lastUsed = now
-	it.uses++
-	it.group.lastUsed = now
-}
-
 func (r *Registry[K, V]) changed(k K) {
 	if r.cfg.OnChange != nil {
 		r.cfg.OnChange(k)
 	}
-}
-
-func (r *Registry[K, V]) wake() {
-	if r.cfg.Wake != nil {
-		r.cfg.Wake()
-	}
-}
-
-// movedLocked tells those who wait for room that an eviction ended.
-func (r *Registry[K, V]) movedLocked() {
-	close(r.moved)
-	r.moved = make(chan struct{})
 }

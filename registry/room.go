@@ -11,145 +11,159 @@ import (
 	"time"
 )
 
-// reserve takes the item's bytes out of the budget, freeing others by the
-// policy. It holds no lock while they are freed.
-func (r *Registry[K, V]) reserve(ctx context.Context, it *item[K, V]) error {
-	busy := make(map[*item[K, V]]bool) // answered ErrBusy: not asked twice
+// reserve takes a flight's bytes and its group's place, freeing others by the
+// policy. It holds no lock while they are freed. The turn keeps later ones from
+// taking what this one has freed; it is never held for longer than evictions take.
+func (r *Registry[K, V]) reserve(ctx context.Context, it *item[K, V], f *flight[K, V]) error {
+	select {
+	case r.turn <- struct{}{}:
+		defer func() { <-r.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	r.mu.Lock()
+	r.searches++
+	search := r.searches
+	r.mu.Unlock()
 	for {
 		r.mu.Lock()
-		missing := r.missingLocked(it)
-		over := r.overMaxLocked(it)
-		if missing <= 0 && !over {
-			r.reserved += it.size
-			it.group.reserved += it.size
+		if r.takeLocked(it.group, f) {
 			r.mu.Unlock()
 			return nil
 		}
-		if r.cfg.Budget > 0 && it.size > r.cfg.Budget {
-			err := r.noRoomLocked(it, false)
-			r.mu.Unlock()
-			return err
+		p, err := r.planLocked(it.group, f.size, search)
+		var moved chan struct{}
+		if p == nil && r.evictions > 0 {
+			moved = r.movesLocked() // what is being freed may do
 		}
-		if missing <= r.evicting && r.evicting > 0 {
-			// What is being freed is enough, if it goes.
-			moved := r.moved
-			r.mu.Unlock()
-			select {
-			case <-moved:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-			continue
-		}
-		victim := r.victimLocked(it, busy, over && missing <= 0)
-		if victim == nil {
-			err := r.noRoomLocked(it, over && missing <= 0)
-			waiting, moved := r.evicting > 0, r.moved
-			r.mu.Unlock()
-			if !waiting {
-				return err
-			}
-			select {
-			case <-moved:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-			continue
-		}
-		why, note := ReasonRoom, fmt.Sprintf("last used %s ago, %d uses; %s needs %s",
-			time.Since(victim.lastUsed).Round(time.Millisecond), victim.uses, it.group.name, Size(it.size))
-		if missing <= 0 {
-			why = ReasonMax
-		}
-		r.claimLocked(victim)
 		r.mu.Unlock()
-		if r.free(victim, why, note) != nil {
-			busy[victim] = true
+		switch {
+		case p != nil && p.whole == nil:
+			_ = r.free(p.items[0], p.why, p.note)
+		case p != nil:
+			r.freeWhole(p, search)
+		case moved == nil:
+			return err
+		default:
+			select {
+			case <-moved:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 		}
 	}
 }
 
-// missingLocked is how many bytes must go before the item fits.
-func (r *Registry[K, V]) missingLocked(it *item[K, V]) int64 {
+// takeLocked reserves, if there is room.
+func (r *Registry[K, V]) takeLocked(g *group[K, V], f *flight[K, V]) bool {
+	if r.missingLocked(f.size) > 0 || r.overMaxLocked(g) {
+		return false
+	}
+	f.reserved = true
+	r.reserved += f.size
+	g.reserved += f.size
+	r.occupyLocked(g, 1)
+	return true
+}
+
+// missingLocked is how many bytes must go before size fits.
+func (r *Registry[K, V]) missingLocked(size int64) int64 {
 	if r.cfg.Budget <= 0 {
 		return 0
 	}
-	return r.resident + r.reserved + it.size - r.cfg.Budget
+	return size - (r.cfg.Budget - r.resident - r.reserved)
 }
 
-// overMaxLocked says whether the item would bring one group too many.
-func (r *Registry[K, V]) overMaxLocked(it *item[K, V]) bool {
-	if r.cfg.MaxGroups <= 0 || it.group.items > 0 || it.group.reserved > 0 {
-		return false
+// overMaxLocked says whether a group would be one too many.
+func (r *Registry[K, V]) overMaxLocked(g *group[K, V]) bool {
+	return r.cfg.MaxGroups > 0 && g.places == 0 && len(r.occupied) >= r.cfg.MaxGroups
+}
+
+// plan is what to free next; the items are claimed.
+type plan[K comparable, V any] struct {
+	items []*item[K, V]
+	whole *group[K, V] // all of it or nothing
+	why   Reason
+	note  string
+}
+
+// planLocked chooses who goes next: first whole groups for the maximum, whose
+// bytes help too, then items. Without a plan what is being evicted right now may
+// do; if nothing is, the error says why there is no room.
+func (r *Registry[K, V]) planLocked(g *group[K, V], size, search int64) (*plan[K, V], error) {
+	if r.cfg.Budget > 0 && size > r.cfg.Budget {
+		return nil, r.noRoomLocked(g, size, false)
 	}
-	n := 0
-	for _, g := range r.groups {
-		if g.items > 0 || g.reserved > 0 {
-			n++
+	if r.overMaxLocked(g) {
+		return r.planGroupLocked(g, size, search)
+	}
+	if r.missingLocked(size) <= r.evicting {
+		return nil, nil
+	}
+	it := r.victims.first()
+	if it == nil || it.asked == search {
+		return nil, r.noRoomLocked(g, size, false)
+	}
+	p := &plan[K, V]{items: []*item[K, V]{it}, why: ReasonRoom}
+	p.note = fmt.Sprintf("last used %s ago, %d uses; %s needs %s", ago(it.lastUsed), it.uses, g.name, Size(size))
+	if it.doomed {
+		p.why, p.note = ReasonDoomed, anotherIsCurrent
+	}
+	r.claimLocked(it)
+	return p, nil
+}
+
+func ago(t time.Time) time.Duration { return time.Since(t).Round(time.Millisecond) }
+
+// planGroupLocked chooses the group that goes for the maximum: one without
+// references, pins and loads.
+func (r *Registry[K, V]) planGroupLocked(need *group[K, V], size, search int64) (*plan[K, V], error) {
+	var best *group[K, V]
+	for g := range r.occupied {
+		if g.leaving == g.places {
+			return nil, nil
 		}
-	}
-	return n >= r.cfg.MaxGroups
-}
-
-// victimLocked chooses who goes first: an idle item of no pinned group, by the
-// policy; items without an origin come last. For the maximum of groups, only
-// items of groups without any reference help.
-func (r *Registry[K, V]) victimLocked(need *item[K, V], busy map[*item[K, V]]bool, whole bool) *item[K, V] {
-	if r.cfg.Policy == Manual {
-		return nil
-	}
-	var best *item[K, V]
-	for _, it := range r.items {
-		if it.state != resident || it.refs > 0 || it.group.pinned || busy[it] {
+		if r.cfg.Policy == Manual || g.pinned || g.refs > 0 || g.places > len(g.members.items) || g.asked == search {
 			continue
 		}
-		if whole && (it.group.refs > 0 || it.group == need.group || r.partlyBusyLocked(it.group, busy)) {
-			continue
-		}
-		if best == nil || r.before(it, best, whole) {
-			best = it
+		if best == nil || r.groupGoesBefore(g, best) {
+			best = g
 		}
 	}
-	return best
+	if best == nil {
+		return nil, r.noRoomLocked(need, size, true)
+	}
+	return &plan[K, V]{
+		items: r.claimGroupLocked(best), whole: best, why: ReasonMax,
+		note: fmt.Sprintf("%s last used %s ago; %d are the maximum, and %s needs a place",
+			best.name, ago(best.lastUsed), r.cfg.MaxGroups, need.name),
+	}, nil
 }
 
-func (r *Registry[K, V]) partlyBusyLocked(g *group, busy map[*item[K, V]]bool) bool {
-	for it := range busy {
-		if it.group == g {
-			return true
-		}
+// freeWhole frees a group, if nobody uses any of it unseen.
+func (r *Registry[K, V]) freeWhole(p *plan[K, V], search int64) {
+	if r.freeAll(p.whole.name, p.items, p.why, p.note) != nil {
+		r.mu.Lock()
+		p.whole.asked = search
+		r.mu.Unlock()
 	}
-	return false
-}
-
-// before orders victims.
-func (r *Registry[K, V]) before(a, b *item[K, V], whole bool) bool {
-	if r.cfg.Last != nil {
-		if la, lb := r.cfg.Last(a.key), r.cfg.Last(b.key); la != lb {
-			return lb
-		}
-	}
-	if whole && a.group != b.group {
-		return a.group.lastUsed.Before(b.group.lastUsed)
-	}
-	if r.cfg.Policy == LFU && a.uses != b.uses {
-		return a.uses < b.uses
-	}
-	return a.lastUsed.Before(b.lastUsed)
 }
 
 // noRoomLocked says who holds what.
-func (r *Registry[K, V]) noRoomLocked(it *item[K, V], maximum bool) error {
+func (r *Registry[K, V]) noRoomLocked(need *group[K, V], size int64, maximum bool) error {
 	e := &NoRoomError{
-		Group: it.group.name, Need: it.size,
+		Group: need.name, Need: size,
 		Budget: r.cfg.Budget, Free: max(r.cfg.Budget-r.resident-r.reserved, 0),
+		Manual: r.cfg.Policy == Manual,
 	}
 	if maximum {
 		e.MaxGroups = r.cfg.MaxGroups
 	}
-	for _, g := range r.groups {
+	for g := range r.occupied {
 		if bytes := g.resident + g.lingering + g.reserved; bytes > 0 {
-			e.Holders = append(e.Holders, Holder{g.name, bytes, g.refs, g.pinned})
+			e.Holders = append(e.Holders, Holder{
+				Group: g.name, Bytes: bytes, Refs: g.refs, Pinned: g.pinned, Loading: g.reserved > 0,
+			})
 		}
 	}
 	slices.SortFunc(e.Holders, func(a, b Holder) int {
