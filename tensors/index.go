@@ -3,6 +3,8 @@
 
 package tensors
 
+import "slices"
+
 // Tensor is one entry of an Index: what a tensor is and where its bytes lie.
 type Tensor struct {
 	// Name is the tensor's own name, exactly as the weight file has it.
@@ -11,7 +13,7 @@ type Tensor struct {
 	DType DType
 	// Shape holds the dimensions, outermost first; empty for a scalar.
 	Shape []int64
-	// Strides are in elements. Nil means row-major and contiguous, which is
+	// Strides are in elements, as many as Shape has dimensions. Nil means row-major and contiguous, which is
 	// what every format but PyTorch's stores; StridesOrDefault spells it out.
 	Strides []int64
 	// NBytes is the size of the tensor when it is contiguous.
@@ -31,9 +33,9 @@ type Index struct {
 }
 
 // Contiguous says whether the bytes at Offset are the tensor's row-major,
-// contiguous form.
+// contiguous form. A tensor without elements always is.
 func (t *Tensor) Contiguous() bool {
-	if t.Strides == nil {
+	if t.Strides == nil || slices.Contains(t.Shape, 0) {
 		return true
 	}
 	want := int64(1)
@@ -47,8 +49,9 @@ func (t *Tensor) Contiguous() bool {
 }
 
 // StridesOrDefault returns the strides in elements: the stored ones, or the
-// row-major ones that Shape implies. It is nil for GGML's block types, whose
-// elements have no address of their own.
+// row-major ones that Shape implies; a dimension of 0 counts as 1 there, as in
+// NumPy and PyTorch. It is nil for block types, whose elements have no address of
+// their own.
 func (t *Tensor) StridesOrDefault() []int64 {
 	if t.Strides != nil {
 		return t.Strides
@@ -60,7 +63,7 @@ func (t *Tensor) StridesOrDefault() []int64 {
 	step := int64(1)
 	for i := len(t.Shape) - 1; i >= 0; i-- {
 		s[i] = step
-		step *= t.Shape[i]
+		step *= max(1, t.Shape[i])
 	}
 	return s
 }

@@ -13,7 +13,8 @@ import (
 // WriteIndex writes an index.json: the model's name, the generation, the tensors
 // in file order with the path that each has, and what is wrong with the
 // checkpoint ("" for nothing). The text is made as it is written, one tensor at a
-// time: an index of 100,000 tensors is some 20 MB.
+// time: an index of 100,000 tensors is some 20 MB. JSON holds no bytes that are
+// not UTF-8: in names they become U+FFFD, and the path alone tells such apart.
 func WriteIndex(w io.Writer, model, generation string, ix *Index, path func(ordinal int) string, indexError string) error {
 	b := bufio.NewWriterSize(w, 64<<10)
 	j := indexWriter{w: b}

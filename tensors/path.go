@@ -117,34 +117,54 @@ type Node struct {
 
 // NewTree makes the tree of a list of tensors with distinct names. reserved are
 // names at the top that stand for something else: a tensor or a folder of such a
-// name gets a trailing "%".
+// name gets a trailing "%", and so does a tensor whose NPY form has one.
 func NewTree(ts []Tensor, reserved ...string) *Tree {
 	t := &Tree{paths: make([]string, len(ts)), sorted: make([]int32, len(ts))}
 	for i := range ts {
-		p := EscapePath(ts[i].Name)
-		if first, rest, more := strings.Cut(p, "/"); slices.Contains(reserved, first) {
-			p = first + "%"
-			if more {
-				p += "/" + rest
-			}
-		}
-		t.paths[i] = p
+		t.paths[i] = beside(EscapePath(ts[i].Name), reserved)
 		t.sorted[i] = int32(i)
 	}
 	t.sort()
-	var both []int32
-	for i := range t.paths {
-		if t.isFolder(t.paths[i]) {
-			both = append(both, int32(i))
+	both := make(map[int]string) // tensors that are also folders
+	for i, p := range t.paths {
+		for t.isFolder(p) {
+			p = beside(p+"%", reserved)
+			both[i] = p
 		}
 	}
-	for _, i := range both {
-		t.paths[i] += "%"
+	for i, p := range both {
+		t.paths[i] = p
 	}
-	if both != nil {
+	if len(both) > 0 {
 		t.sort()
 	}
 	return t
+}
+
+// beside appends "%" to a path's first component until nothing reserved has its
+// name. An escaped name ends in "%" only if it is "%", so the result is as
+// distinct as the path was.
+func beside(p string, reserved []string) string {
+	first, _, folder := strings.Cut(p, "/")
+	name := first
+	for taken(name, folder, reserved) {
+		name += "%"
+	}
+	if len(name) == len(first) {
+		return p
+	}
+	return name + p[len(first):]
+}
+
+// taken says whether something reserved has the name, or the one of its NPY form.
+func taken(name string, folder bool, reserved []string) bool {
+	for _, r := range reserved {
+		tensor, npy := strings.CutSuffix(r, npySuffix)
+		if r == name || npy && !folder && tensor == name {
+			return true
+		}
+	}
+	return false
 }
 
 func (t *Tree) sort() {
@@ -158,8 +178,9 @@ func (t *Tree) at(p string) int {
 }
 
 func (t *Tree) isFolder(p string) bool {
-	i := t.at(p + "/")
-	return i < len(t.sorted) && strings.HasPrefix(t.paths[t.sorted[i]], p+"/")
+	p += "/"
+	i := t.at(p)
+	return i < len(t.sorted) && strings.HasPrefix(t.paths[t.sorted[i]], p)
 }
 
 // file returns the ordinal of the tensor at a path.

@@ -9,9 +9,12 @@
 //
 // With Config.Dir, segments lie on a tmpfs of the store's own (root): huge pages,
 // never swapped, a size of its own, and a lease that tells whether anybody has a
-// segment open or mapped. Without it they are memfds: no privilege needed, no
-// lease; the caller's count of handles is exact there, because without
-// passthrough the kernel keeps a handle until the last mapping has gone.
+// segment open or mapped. Without it, and where the privilege to mount is
+// missing, they are memfds: no lease; the caller's count of handles is exact
+// there, because without passthrough the kernel keeps a handle until the last
+// mapping has gone. On other systems than Linux they are temporary files, without
+// leases, events and reservation. The build tag modelfs_portable takes that back
+// end on Linux too, so that its tests run.
 //
 // # Life of a segment
 //
@@ -25,7 +28,7 @@
 //
 // Seal reopens the file read-only from a read-only clone of the mount: what is
 // handed to the kernel as a backing comes from there, so that not even a mistake
-// lets a writer through.
+// lets a writer through. A memfd is sealed by the kernel.
 //
 // Remove only ever unlinks, and only under a held lease. A hole would show zeros
 // to a reader, a truncation would kill it.
@@ -33,5 +36,19 @@
 // # Memory
 //
 // Builder.Bytes is valid until Seal or Discard. The tmpfs charges the pages to
-// the cgroup of whoever writes them first: this process.
+// the cgroup of whoever writes them first: this process. A Fill has bounce
+// buffers of 16 MiB at the most beside the segment. A segment keeps its memory
+// until Remove, also when its store was closed before; a process that maps it
+// keeps it beyond that.
+//
+// # Locks
+//
+// Segment.mu, then Store.mu, then Store.reserving. None is held while an origin
+// is read.
+//
+// # Errors
+//
+// ErrNoSpace and ErrNoMemory say that there is no room, ErrInUse that a segment
+// cannot go yet, ErrShortOrigin that an origin is not what it was. A segment,
+// builder or store that was given back answers os.ErrClosed.
 package shm

@@ -1,6 +1,8 @@
 // Copyright The modelfs Authors
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build !modelfs_portable
+
 package shm
 
 import (
@@ -13,12 +15,12 @@ import (
 // events tells that a last user of some file in a folder has gone: inotify says
 // so also for files that are unlinked and for processes that were killed.
 type events struct {
-	wake chan struct{}
+	wake chan<- struct{}
 	file *os.File
 	done chan struct{}
 }
 
-func watch(dir string) (*events, error) {
+func watch(dir string, wake chan<- struct{}) (*events, error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("inotify: %w", err)
@@ -27,7 +29,7 @@ func watch(dir string) (*events, error) {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("watch %s: %w", dir, err)
 	}
-	e := &events{wake: make(chan struct{}, 1), file: os.NewFile(uintptr(fd), "inotify"), done: make(chan struct{})}
+	e := &events{wake: wake, file: os.NewFile(uintptr(fd), "inotify"), done: make(chan struct{})}
 	go e.run()
 	return e, nil
 }
@@ -48,8 +50,9 @@ func (e *events) run() {
 	}
 }
 
+// close waits for run; on nil it does nothing.
 func (e *events) close() {
-	if e.file != nil {
+	if e != nil {
 		_ = e.file.Close()
 		<-e.done
 	}

@@ -1,13 +1,13 @@
 // Copyright The modelfs Authors
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build !modelfs_portable
+
 package shm
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -15,196 +15,180 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Reads in flight, and the size of each: where a fast disk gives no more (see
-// docs/benchmarks.md). More in flight costs threads and gains nothing.
-const (
-	inFlight  = 8
-	chunkSize = 4 << 20
-)
-
-// Fill reads n bytes of an origin, from off, into the segment at dst. Many reads
-// are in flight, with O_DIRECT straight into the segment's pages where the origin
-// can do that and the offsets allow it; through bounded bounce buffers where they
-// are not aligned; and where the origin has no direct reads, through the page
-// cache without leaving a second copy there. progress, which may be nil, is told
-// how many bytes have arrived, from any goroutine.
-func (b *Builder) Fill(ctx context.Context, origin *os.File, off, n, dst int64, progress func(int64)) error {
-	if n == 0 {
-		return nil
-	}
-	if b.Bytes() == nil {
-		return b.err
-	}
-	if dst < 0 || n < 0 || dst+n > b.size {
-		return fmt.Errorf("fill %s: %d bytes at %d do not fit into %d", b.name, n, dst, b.size)
-	}
-	f := &filling{
-		origin: origin, off: off, n: n,
-		dst:      b.bytes[dst:cap(b.bytes)],
-		aligned:  off%pageSize == dst%pageSize && off%pageSize == 0,
-		progress: progress,
-	}
-	f.direct, f.fd = openDirect(origin)
-	defer f.closeDirect()
-	return f.run(ctx)
-}
-
-// filling is one Fill.
-type filling struct {
+// reader reads an origin: with O_DIRECT, or through the page cache.
+type reader struct {
 	origin   *os.File
-	fd       int  // with O_DIRECT, if direct
-	direct   bool //
-	off, n   int64
-	dst      []byte // from the destination to the end of the mapping
-	aligned  bool   // pages of the origin are pages of the segment
-	progress func(int64)
+	directFD int // -1 where the origin has no direct reads
+	buffered atomic.Bool
 
-	next atomic.Int64 // the next chunk's offset from off
-	done atomic.Int64
-	give atomic.Bool // direct reads do not work here after all
+	once    sync.Once
+	plainFD int // by plain; -1 before, and where it cannot be opened
 }
 
-// openDirect opens the origin once more for direct reads.
-func openDirect(origin *os.File) (bool, int) {
-	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", origin.Fd()), unix.O_RDONLY|unix.O_DIRECT|unix.O_CLOEXEC, 0)
-	return err == nil, fd
-}
-
-func (f *filling) closeDirect() {
-	if f.direct {
-		_ = unix.Close(f.fd)
+// openOrigin opens the origin anew: its own descriptor's flags and readahead are
+// its owner's.
+func openOrigin(origin *os.File, buffered bool) *reader {
+	r := &reader{origin: origin, directFD: -1, plainFD: -1}
+	if !buffered {
+		r.directFD, _ = openWith(origin, unix.O_DIRECT)
 	}
+	r.buffered.Store(r.directFD < 0)
+	return r
 }
 
-func (f *filling) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	workers := min(inFlight, int((f.n+chunkSize-1)/chunkSize))
-	var group sync.WaitGroup
-	for range workers {
-		group.Go(func() {
-			if err := f.work(ctx); err != nil {
-				cancel(err)
-			}
-		})
-	}
-	group.Wait()
-	return context.Cause(ctx)
-}
-
-// work reads chunk after chunk.
-func (f *filling) work(ctx context.Context) error {
-	var bounce []byte
-	if !f.aligned && f.direct {
-		b, err := unix.Mmap(-1, 0, chunkSize+2*pageSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
-		if err != nil {
-			return fmt.Errorf("bounce buffer: %w", err)
+// plain is a descriptor for reads through the page cache, without readahead:
+// that would bring in what nobody drops again.
+func (r *reader) plain() int {
+	r.once.Do(func() {
+		if r.plainFD, _ = openWith(r.origin, 0); r.plainFD >= 0 {
+			_ = unix.Fadvise(r.plainFD, 0, 0, unix.FADV_RANDOM)
 		}
-		defer func() { _ = unix.Munmap(b) }()
-		bounce = b
+	})
+	if r.plainFD < 0 {
+		return int(r.origin.Fd())
 	}
-	for ctx.Err() == nil {
-		at := f.next.Add(chunkSize) - chunkSize
-		if at >= f.n {
-			return nil
+	return r.plainFD
+}
+
+// close is called when no worker is left.
+func (r *reader) close() {
+	for _, fd := range []int{r.directFD, r.plainFD} {
+		if fd >= 0 {
+			_ = unix.Close(fd)
 		}
-		size := min(chunkSize, f.n-at)
-		if err := f.chunk(at, size, bounce); err != nil {
+	}
+}
+
+// worker is one of a reader's reads in flight.
+type worker struct {
+	*reader
+	bounce []byte
+}
+
+func (r *reader) worker() *worker { return &worker{reader: r} }
+
+func (w *worker) close() {
+	if w.bounce != nil {
+		_ = unix.Munmap(w.bounce)
+	}
+}
+
+// read fills p with the origin's bytes from off; at is p's offset in the
+// segment. Up to the capacity of p, a direct read may write behind it.
+func (w *worker) read(p []byte, off, at int64) error {
+	if !w.buffered.Load() {
+		err := w.direct(p, off, at)
+		if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) {
 			return err
 		}
-		if done := f.done.Add(size); f.progress != nil {
-			f.progress(done)
-		}
+		w.buffered.Store(true) // takes O_DIRECT at open and refuses to read
 	}
-	return nil // the cause is kept by the context
+	return w.throughCache(p, off)
 }
 
-func (f *filling) chunk(at, size int64, bounce []byte) error {
-	if f.direct && !f.give.Load() {
+// direct reads what are whole pages both here and there straight into p, and the
+// rest by whole pages into the bounce buffer.
+func (w *worker) direct(p []byte, off, at int64) error {
+	for len(p) > 0 {
+		n := int64(len(p))
 		var err error
-		if f.aligned {
-			err = f.read(f.fd, f.dst[at:at+roundUp(size)], size, f.off+at)
-		} else {
-			err = f.bounced(bounce, at, size)
+		switch lead := off % pageSize; {
+		case lead != at%pageSize:
+			n = min(n, bounceSize-lead)
+			err = w.bounced(p[:n], off)
+		case lead != 0:
+			n = min(n, pageSize-lead)
+			err = w.bounced(p[:n], off)
+		case roundUp(n) <= int64(cap(p)):
+			err = w.fill(w.directFD, p[:roundUp(n)], n, off)
+		case n >= pageSize:
+			n -= n % pageSize
+			err = w.fill(w.directFD, p[:n], n, off)
+		default:
+			err = w.bounced(p, off)
 		}
-		if !errors.Is(err, unix.EINVAL) {
+		if err != nil {
 			return err
 		}
-		f.give.Store(true) // the filesystem takes O_DIRECT at open and refuses to read
+		p, off, at = p[n:], off+n, at+n
 	}
-	return f.buffered(at, size)
-}
-
-// bounced reads the whole pages around a chunk and copies it out of them.
-func (f *filling) bounced(bounce []byte, at, size int64) error {
-	from := (f.off + at) &^ (pageSize - 1)
-	lead := f.off + at - from
-	if err := f.read(f.fd, bounce[:roundUp(lead+size)], lead+size, from); err != nil {
-		return err
-	}
-	copy(f.dst[at:at+size], bounce[lead:lead+size])
 	return nil
 }
 
-// buffered reads through the page cache and lets go of what this read brought
-// into it: what was cached before belongs to others.
-func (f *filling) buffered(at, size int64) error {
-	fd := int(f.origin.Fd())
-	had := cached(fd, f.off+at, size)
-	err := f.read(fd, f.dst[at:at+size], size, f.off+at)
-	if !had {
-		_ = unix.Fadvise(fd, f.off+at, size, unix.FADV_DONTNEED)
+// bounceSize is what one read brings into a bounce buffer: a huge page.
+const bounceSize = 2 << 20
+
+// bounced reads the whole pages around a range and copies it out of them.
+func (w *worker) bounced(p []byte, off int64) error {
+	lead := off % pageSize
+	need := lead + int64(len(p))
+	if int64(len(w.bounce)) < roundUp(need) {
+		w.close()
+		var err error
+		w.bounce, err = unix.Mmap(-1, 0, int(roundUp(need)), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+		if err != nil {
+			return fmt.Errorf("bounce buffer: %w", err)
+		}
+		_ = unix.Madvise(w.bounce, unix.MADV_HUGEPAGE) // twice as fast as reads that scatter over small pages
+	}
+	if err := w.fill(w.directFD, w.bounce[:roundUp(need)], need, off-lead); err != nil {
+		return err
+	}
+	copy(p, w.bounce[lead:need])
+	return nil
+}
+
+// throughCache reads through the page cache and lets go of what this read
+// brought into it: what was cached before belongs to others.
+func (w *worker) throughCache(p []byte, off int64) error {
+	fd := w.plain()
+	from := off - off%pageSize
+	n := roundUp(off + int64(len(p)) - from)
+	mine := absent(fd, from, n, nil)
+	err := w.fill(fd, p, int64(len(p)), off)
+	for _, r := range mine {
+		_ = unix.Fadvise(fd, r.off, r.n, unix.FADV_DONTNEED)
 	}
 	return err
 }
 
-// read fills at least the first need bytes of p; a direct read takes whole pages
-// and may end early at the end of the file.
-func (f *filling) read(fd int, p []byte, need, off int64) error {
+// span is a range of an origin.
+type span struct{ off, n int64 }
+
+// absent appends the parts of a range that are not in the page cache, as far as
+// halves of it down to 64 KiB tell.
+func absent(fd int, off, n int64, to []span) []span {
+	var stat unix.Cachestat_t
+	r := unix.CachestatRange{Off: uint64(off), Len: uint64(n)}
+	err := unix.Cachestat(uint(fd), &r, &stat, 0)
+	switch {
+	case err != nil: // before 6.5: nobody knows, so leave it alone
+		return to
+	case stat.Cache == 0:
+		return append(to, span{off, n})
+	case int64(stat.Cache)*int64(os.Getpagesize()) >= n || n <= 64<<10:
+		return to
+	}
+	half := roundUp(n / 2)
+	return absent(fd, off+half, n-half, absent(fd, off, half, to))
+}
+
+// fill reads at least the first need bytes of p. A direct read takes whole pages
+// and ends early at the end of the file.
+func (w *worker) fill(fd int, p []byte, need, off int64) error {
 	for got := int64(0); got < need; {
 		n, err := unix.Pread(fd, p[got:], off+got)
 		switch {
 		case errors.Is(err, unix.EINTR):
 			continue
 		case err != nil:
-			return fmt.Errorf("read %s at %d: %w", f.origin.Name(), off+got, err)
-		case n == 0:
-			return fmt.Errorf("read %s: it ends at %d, %d bytes early: %w", f.origin.Name(), off+got, need-got, ErrShortOrigin)
+			return fmt.Errorf("read %s at %d: %w", w.origin.Name(), off+got, err)
 		}
 		got += int64(n)
-		if got < need && got%pageSize != 0 && fd == f.fd && f.direct {
-			// A direct read that stopped within a page is at the file's end.
-			return fmt.Errorf("read %s: it ends at %d, %d bytes early: %w", f.origin.Name(), off+got, need-got, ErrShortOrigin)
+		// A direct read that stopped within a page is at the file's end too.
+		if n == 0 || got < need && got%pageSize != 0 && fd == w.directFD {
+			return short(w.origin, off, need, got)
 		}
 	}
 	return nil
-}
-
-// cached says whether any of a range is in the page cache.
-func cached(fd int, off, n int64) bool {
-	var stat unix.Cachestat_t
-	r := unix.CachestatRange{Off: uint64(off), Len: uint64(n)}
-	if err := unix.Cachestat(uint(fd), &r, &stat, 0); err != nil {
-		return true // unknown: leave it alone
-	}
-	return stat.Cache > 0
-}
-
-// readAt is pread until the slice is full, as io.ReaderAt asks.
-func readAt(fd int, p []byte, off int64) (int, error) {
-	got := 0
-	for got < len(p) {
-		n, err := unix.Pread(fd, p[got:], off+int64(got))
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
-		if err != nil {
-			return got, fmt.Errorf("read segment: %w", err)
-		}
-		if n == 0 {
-			return got, io.EOF
-		}
-		got += n
-	}
-	return got, nil
 }

@@ -1,6 +1,8 @@
 // Copyright The modelfs Authors
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build !modelfs_portable
+
 package shm
 
 import (
@@ -16,20 +18,27 @@ import (
 // somebody: within the limits of every cgroup above this process and within what
 // the machine has left.
 func available(n int64) error {
-	if free, ok := memAvailable(); ok && n > free {
-		return fmt.Errorf("the machine has %d bytes available (MemAvailable): %w", free, ErrNoMemory)
+	if err := machineRoom(memInfo, n); err != nil {
+		return err
 	}
-	return cgroupRoom("/proc/self/cgroup", "/sys/fs/cgroup", n)
+	return cgroupRoom(ownCgroups, cgroupRoot, n)
 }
+
+// Where the kernel tells.
+const (
+	memInfo    = "/proc/meminfo"
+	ownCgroups = "/proc/self/cgroup"
+	cgroupRoot = "/sys/fs/cgroup"
+)
 
 // Available is how many bytes this process could take: the least of what the
 // machine has left and of the room in the cgroups above.
 func Available() int64 {
-	free, ok := memAvailable()
+	free, ok := memAvailable(memInfo)
 	if !ok {
 		free = 1 << 62
 	}
-	for _, g := range cgroups("/proc/self/cgroup", "/sys/fs/cgroup") {
+	for _, g := range cgroups(ownCgroups, cgroupRoot) {
 		if room, ok := g.room(); ok {
 			free = min(free, room)
 		}
@@ -37,8 +46,15 @@ func Available() int64 {
 	return free
 }
 
-func memAvailable() (int64, bool) {
-	f, err := os.Open("/proc/meminfo")
+func machineRoom(info string, n int64) error {
+	if free, ok := memAvailable(info); ok && n > free {
+		return fmt.Errorf("the machine has %d bytes available (MemAvailable): %w", free, ErrNoMemory)
+	}
+	return nil
+}
+
+func memAvailable(info string) (int64, bool) {
+	f, err := os.Open(info)
 	if err != nil {
 		return 0, false
 	}
@@ -64,7 +80,8 @@ func cgroupRoom(self, root string, n int64) error {
 
 // cgroup is one folder of the memory controller, in version 1 or 2.
 type cgroup struct {
-	dir, limit, usage, inactive string
+	dir, limit, usage string
+	prefix            string // of the keys in memory.stat that count the folders below too
 }
 
 // cgroups returns those above this process, its own first.
@@ -92,7 +109,9 @@ func cgroups(self, root string) []cgroup {
 		default:
 			continue
 		}
-		for dir := filepath.Join(base, path); strings.HasPrefix(dir, base); dir = filepath.Dir(dir) {
+		// A process outside its cgroup namespace's root has "/.." in its path:
+		// what is above cannot be seen here.
+		for dir := filepath.Join(base, filepath.Join("/", path)); strings.HasPrefix(dir, base); dir = filepath.Dir(dir) {
 			out = append(out, newCgroup(dir, v2))
 			if dir == base {
 				break
@@ -104,9 +123,9 @@ func cgroups(self, root string) []cgroup {
 
 func newCgroup(dir string, v2 bool) cgroup {
 	if v2 {
-		return cgroup{dir, filepath.Join(dir, "memory.max"), filepath.Join(dir, "memory.current"), "inactive_file"}
+		return cgroup{dir, filepath.Join(dir, "memory.max"), filepath.Join(dir, "memory.current"), ""}
 	}
-	return cgroup{dir, filepath.Join(dir, "memory.limit_in_bytes"), filepath.Join(dir, "memory.usage_in_bytes"), "total_inactive_file"}
+	return cgroup{dir, filepath.Join(dir, "memory.limit_in_bytes"), filepath.Join(dir, "memory.usage_in_bytes"), "total_"}
 }
 
 // room is what the limit leaves, with what the kernel can reclaim at once.
@@ -119,21 +138,28 @@ func (g cgroup) room() (int64, bool) {
 	if !ok {
 		return 0, false
 	}
-	return limit - used + g.reclaimable(), true
+	return max(0, limit-used+g.reclaimable()), true
 }
 
+// reclaimable is the page cache that goes before anybody is killed: all that is
+// inactive and, as MemAvailable has it, half of what is active.
 func (g cgroup) reclaimable() int64 {
 	text, err := os.ReadFile(filepath.Join(g.dir, "memory.stat"))
 	if err != nil {
 		return 0
 	}
-	for _, line := range strings.Split(string(text), "\n") {
-		if rest, ok := strings.CutPrefix(line, g.inactive+" "); ok {
-			n, _ := strconv.ParseInt(rest, 10, 64)
-			return n
+	var sum int64
+	for line := range strings.Lines(string(text)) {
+		key, number, _ := strings.Cut(strings.TrimSpace(line), " ")
+		n, _ := strconv.ParseInt(number, 10, 64)
+		switch key {
+		case g.prefix + "inactive_file":
+			sum += n
+		case g.prefix + "active_file":
+			sum += n / 2
 		}
 	}
-	return 0
+	return sum
 }
 
 func readNumber(path string) (int64, bool) {

@@ -1,239 +1,180 @@
 // Copyright The modelfs Authors
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build !modelfs_portable
+
 package shm
 
 import (
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
-	"sync"
-	"sync/atomic"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
 
-// Mode is how far a kernel feature is wanted.
-type Mode string
-
-// The modes.
-const (
-	Auto Mode = "auto"
-	On   Mode = "on"
-	Off  Mode = "off"
-)
-
-// Config is what a Store is made of.
-type Config struct {
-	// Dir is where the tmpfs is mounted; it is made, 0700. Empty: memfds.
-	Dir string
-	// Size is the tmpfs's limit in bytes.
-	Size      int64
-	HugePages Mode
-}
-
-// Info says what the store could get.
-type Info struct {
-	Backend   string // "tmpfs" or "memfd"
-	HugePages bool
-	Leases    bool
-	Reason    string // why something is missing
-	// Prefix is random, not zero, and one per store: the upper half of the
-	// inode numbers of everything that is made from its segments.
-	Prefix uint32
-}
-
-// Store makes segments.
-type Store struct {
-	cfg    Config
-	info   Info
-	next   atomic.Uint64
-	ro     int // descriptor of the read-only clone of the mount, -1 for memfds
+// place is a tmpfs of the store's own; the zero value makes memfds.
+type place struct {
+	dir    string
+	ro     int // descriptor of the read-only clone of the mount, -1 while there is none
 	events *events
-
-	close sync.Once
 }
 
-// Open makes the store. Everything that it has made is given back on an error.
-func Open(cfg Config) (*Store, error) {
-	s := &Store{cfg: cfg, ro: -1}
-	s.info.Prefix = prefix()
-	if cfg.Dir == "" {
-		s.info.Backend = "memfd"
-		s.info.Reason = "huge pages need a tmpfs of the daemon's own, which only root can mount"
-		s.events = &events{wake: make(chan struct{}, 1)}
-		return s, nil
+// open mounts the tmpfs. Without the privilege for that it takes memfds.
+func (s *Store) open() error {
+	if s.cfg.Dir == "" {
+		s.useMemfds("huge pages need a tmpfs of the daemon's own, which only root can mount")
+		return nil
 	}
-	if err := s.mount(); err != nil {
-		return nil, err
+	if s.cfg.Size <= 0 { // to the kernel 0 is "no limit"
+		return fmt.Errorf("tmpfs of %d bytes at %s: %w", s.cfg.Size, s.cfg.Dir, os.ErrInvalid)
+	}
+	err := s.mount()
+	if errors.Is(err, unix.EPERM) {
+		s.useMemfds(fmt.Sprintf("huge pages need a tmpfs of the daemon's own: %v", err))
+		return nil
+	}
+	if err != nil {
+		return err
 	}
 	if err := s.prepare(); err != nil {
 		_ = s.Close()
-		return nil, err
+		return err
 	}
-	return s, nil
+	return nil
 }
 
-// prefix is at least 2^20, so that the inode numbers are long: nothing else on
-// the machine has such.
-func prefix() uint32 {
-	var b [4]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return binary.LittleEndian.Uint32(b[:])&0x7fffffff | 1<<20
-}
-
-// mount mounts the tmpfs with all that this kernel has: older ones lack noswap,
-// some are built without huge pages.
-func (s *Store) mount() error {
-	if err := os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
-		return fmt.Errorf("folder of the segments: %w", err)
-	}
-	s.info.Backend = "tmpfs"
-	huge := "huge=within_size"
-	if s.cfg.HugePages == Off {
-		huge = "huge=never"
-	}
-	var err error
-	for _, opts := range [][]string{{huge, "noswap"}, {huge}, {"noswap"}, {}} {
-		opts = append(opts, "mode=0700", fmt.Sprintf("size=%d", s.cfg.Size))
-		err = unix.Mount("modelfs", s.cfg.Dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, strings.Join(opts, ","))
-		if err == nil {
-			s.info.HugePages = opts[0] == "huge=within_size"
-			switch {
-			case s.cfg.HugePages == Off:
-				s.info.Reason = "huge pages: off by --hugepages"
-			case !s.info.HugePages:
-				s.info.Reason = "huge pages: this kernel's tmpfs has none (CONFIG_TRANSPARENT_HUGEPAGE)"
-			}
-			return nil
-		}
-		if !errors.Is(err, unix.EINVAL) {
-			break
-		}
-	}
-	_ = os.Remove(s.cfg.Dir)
-	return fmt.Errorf("mount a tmpfs of %d bytes at %s: %w", s.cfg.Size, s.cfg.Dir, err)
+func (s *Store) useMemfds(reason string) {
+	s.info.Backend, s.info.Reason = "memfd", reason
 }
 
 // prepare makes the read-only clone, the watch, and tests that leases work.
 func (s *Store) prepare() error {
 	var err error
-	if s.ro, err = readOnlyClone(s.cfg.Dir); err != nil {
+	if s.place.ro, err = readOnlyClone(s.cfg.Dir); err != nil {
 		return err
 	}
-	if s.events, err = watch(s.cfg.Dir); err != nil {
+	if s.place.events, err = watch(s.cfg.Dir, s.wake); err != nil {
 		return err
 	}
-	return s.testLease()
-}
-
-// readOnlyClone returns a descriptor of the same tmpfs, mounted nowhere, through
-// which nothing can be opened for writing.
-func readOnlyClone(dir string) (int, error) {
-	fd, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
-	if err != nil {
-		return -1, fmt.Errorf("clone the mount of %s: %w", dir, err)
-	}
-	if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}); err != nil {
-		_ = unix.Close(fd)
-		return -1, fmt.Errorf("make the clone of %s read-only: %w", dir, err)
-	}
-	return fd, nil
-}
-
-// testLease sees once that a lease is refused while a file is open elsewhere and
-// granted when it is not: eviction rests on it.
-func (s *Store) testLease() error {
-	b, err := s.Create("lease test", 4096)
-	if err != nil {
+	if err := s.testLease(); err != nil {
 		return err
-	}
-	seg, err := b.Seal()
-	if err != nil {
-		return err
-	}
-	fd, err := seg.OpenBacking()
-	if err != nil {
-		return err
-	}
-	used, err := seg.InUse()
-	_ = unix.Close(fd)
-	if err != nil || !used {
-		return fmt.Errorf("file leases do not work on this tmpfs (fs.leases-enable?): in use %v, %w", used, err)
-	}
-	if err := seg.Remove(); err != nil {
-		return fmt.Errorf("file leases do not work on this tmpfs (fs.leases-enable?): %w", err)
 	}
 	s.info.Leases = true
 	return nil
 }
 
-// Info says what the store could get.
-func (s *Store) Info() Info { return s.info }
-
-// Dir is the tmpfs's folder, "" for memfds.
-func (s *Store) Dir() string { return s.cfg.Dir }
-
-// Events wakes when some descriptor or mapping of a segment has gone. Events
-// merge and the store's own closes cause some too: a hint, the lease decides.
-func (s *Store) Events() <-chan struct{} { return s.events.wake }
-
-// Close takes the tmpfs away. Mappings that processes still hold stay valid.
-func (s *Store) Close() error {
-	var err error
-	s.close.Do(func() {
-		if s.cfg.Dir == "" {
-			return
+// create makes an empty file, named entry unless it is a memfd.
+func (p *place) create(entry string) (*os.File, string, error) {
+	if p.dir == "" {
+		fd, err := memfd("modelfs:" + entry)
+		if err != nil {
+			return nil, "", fmt.Errorf("memfd: %w", err)
 		}
-		if s.events != nil {
-			s.events.close()
-		}
-		if s.ro >= 0 {
-			_ = unix.Close(s.ro)
-		}
-		err = unmount(s.cfg.Dir)
-	})
-	return err
+		return os.NewFile(uintptr(fd), entry), "", nil
+	}
+	f, err := os.OpenFile(filepath.Join(p.dir, entry), os.O_RDWR|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	return f, entry, err
 }
 
-func unmount(dir string) error {
-	err := unix.Unmount(dir, unix.MNT_DETACH)
+// memfd makes one that can be sealed. Kernels from 6.3 on want to hear that
+// nothing in it is executed, older ones refuse the flag.
+func memfd(name string) (int, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_NOEXEC_SEAL)
+	if errors.Is(err, unix.EINVAL) {
+		fd, err = unix.MemfdCreate(name, unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	}
+	return fd, err
+}
+
+// reserve gives a file its size, and takes the memory for it at once.
+func (s *Store) reserve(f *os.File, size int64) error {
+	if size == 0 {
+		return nil
+	}
+	s.reserving.Lock()
+	defer s.reserving.Unlock()
+	if err := available(size); err != nil {
+		return err
+	}
+	// The size first: kernels before 6.14 choose huge pages by it alone.
+	if err := f.Truncate(size); err != nil {
+		return err
+	}
+	for {
+		err := unix.Fallocate(int(f.Fd()), 0, 0, size)
+		switch {
+		case errors.Is(err, unix.EINTR): // by the runtime's own signals, before 6.0
+			continue
+		case errors.Is(err, unix.ENOSPC):
+			return ErrNoSpace
+		case errors.Is(err, unix.ENOMEM):
+			return ErrNoMemory
+		}
+		return err
+	}
+}
+
+// seal opens the file again, read-only: a named one through the read-only clone,
+// a memfd once nothing can ever write to it.
+func (p *place) seal(f *os.File, entry string) (*os.File, error) {
+	if entry != "" {
+		fd, err := unix.Openat(p.ro, entry, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+		if err != nil {
+			return nil, fmt.Errorf("open %s: %w", entry, err)
+		}
+		return os.NewFile(uintptr(fd), entry), nil
+	}
+	_, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS,
+		unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE|unix.F_SEAL_SEAL)
+	if err != nil {
+		return nil, fmt.Errorf("memfd: %w", err)
+	}
+	fd, err := openAgain(f)
+	if err != nil {
+		return nil, fmt.Errorf("memfd: %w", err)
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
+}
+
+// openAgain opens a file once more, read-only and through the same mount.
+func openAgain(f *os.File) (int, error) { return openWith(f, 0) }
+
+func openWith(f *os.File, flags int) (int, error) {
+	path := "/proc/self/fd/" + strconv.Itoa(int(f.Fd()))
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC|flags, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open %s (%s): %w", path, f.Name(), err)
+	}
+	return fd, nil
+}
+
+// blocks is the memory that a file takes.
+func blocks(f *os.File) (int64, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return 0, fmt.Errorf("stat %s: %w", f.Name(), err)
+	}
+	return st.Blocks * 512, nil
+}
+
+func (p *place) remove(entry string) error {
+	return os.Remove(filepath.Join(p.dir, entry))
+}
+
+func (p *place) close() error {
+	if p.dir == "" {
+		return nil
+	}
+	p.events.close()
+	if p.ro >= 0 {
+		_ = unix.Close(p.ro)
+	}
+	err := unix.Unmount(p.dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 	if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOENT) {
-		return fmt.Errorf("unmount %s: %w", dir, err)
+		return fmt.Errorf("unmount %s: %w", p.dir, err)
 	}
-	if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("folder of the segments: %w", err)
-	}
-	return nil
-}
-
-// CleanStale takes away what a killed process left at dir. Processes that still
-// map its segments go on.
-func CleanStale(dir string) error {
-	for range 8 { // stacked mounts, one for each process that was killed
-		var own, above unix.Stat_t
-		if err := unix.Stat(dir, &own); err != nil {
-			if errors.Is(err, unix.ENOENT) {
-				return nil
-			}
-			return fmt.Errorf("look at %s: %w", dir, err)
-		}
-		if err := unix.Stat(filepath.Dir(dir), &above); err != nil {
-			return fmt.Errorf("look at %s: %w", filepath.Dir(dir), err)
-		}
-		if own.Dev == above.Dev {
-			break
-		}
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			return fmt.Errorf("unmount %s: %w", dir, err)
-		}
-	}
-	if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("folder of the segments: %w", err)
-	}
-	return nil
+	return removeFolder(p.dir)
 }

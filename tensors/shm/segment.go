@@ -4,13 +4,9 @@
 package shm
 
 import (
-	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"sync"
-
-	"golang.org/x/sys/unix"
 )
 
 // Segment is a complete, immutable file in shared memory. It is safe for
@@ -19,67 +15,56 @@ import (
 type Segment struct {
 	store   *Store
 	name    string
-	file    string
+	entry   string // "" for a memfd
 	size    int64
 	charged int64
 
-	mu sync.RWMutex
-	fd int // -1 once removed
+	mu   sync.RWMutex // before store.mu; held while the lease is
+	file *os.File     // nil once removed
 }
 
 // Size is the segment's in bytes.
 func (g *Segment) Size() int64 { return g.size }
 
-// Charged is what the memory it takes, in bytes: whole pages.
+// Charged is the memory that it takes, in bytes: whole pages.
 func (g *Segment) Charged() int64 { return g.charged }
 
-// OpenBacking returns a fresh read-only descriptor, which the caller closes.
+// OpenBacking returns a fresh read-only descriptor, which the caller closes. It
+// is os.ErrClosed once the segment is removed.
 func (g *Segment) OpenBacking() (int, error) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", g.fd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if g.file == nil {
+		return -1, fmt.Errorf("open backing of %s: %w", g.name, os.ErrClosed)
+	}
+	fd, err := openAgain(g.file)
 	if err != nil {
 		return -1, fmt.Errorf("open backing of %s: %w", g.name, err)
 	}
 	return fd, nil
 }
 
-// ReadAt reads as io.ReaderAt does.
+// ReadAt reads as io.ReaderAt does. It is os.ErrClosed once the segment is
+// removed.
 func (g *Segment) ReadAt(p []byte, off int64) (int, error) {
 	g.mu.RLock()
 	defer g.mu.RUnlock()
-	return readAt(g.fd, p, off)
+	if g.file == nil {
+		return 0, fmt.Errorf("read segment of %s: %w", g.name, os.ErrClosed)
+	}
+	return g.file.ReadAt(p, off)
 }
 
 // InUse says whether anybody else has the segment open or mapped. An open that
 // races with the question waits while the lease is held, a few microseconds.
-// Always false for memfds.
+// Always false where there are no leases.
 func (g *Segment) InUse() (bool, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.fd < 0 || g.file == "" {
+	if g.file == nil || g.entry == "" {
 		return false, nil
 	}
-	ok, err := g.leaseLocked()
-	if ok {
-		g.unleaseLocked()
-	}
-	return !ok, err
-}
-
-func (g *Segment) leaseLocked() (bool, error) {
-	_, err := unix.FcntlInt(uintptr(g.fd), unix.F_SETLEASE, unix.F_WRLCK)
-	switch {
-	case err == nil:
-		return true, nil
-	case errors.Is(err, unix.EAGAIN):
-		return false, nil
-	}
-	return false, fmt.Errorf("lease on %s: %w", g.name, err)
-}
-
-func (g *Segment) unleaseLocked() {
-	_, _ = unix.FcntlInt(uintptr(g.fd), unix.F_SETLEASE, unix.F_UNLCK)
+	return g.inUseLocked()
 }
 
 // Remove frees the segment, or answers ErrInUse when somebody has it open or
@@ -88,24 +73,15 @@ func (g *Segment) unleaseLocked() {
 func (g *Segment) Remove() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.fd < 0 {
+	if g.file == nil {
 		return nil
 	}
-	if g.file != "" {
-		ok, err := g.leaseLocked()
-		if err != nil {
+	if g.entry != "" {
+		if err := g.unlinkLocked(); err != nil {
 			return err
 		}
-		if !ok {
-			return fmt.Errorf("%s: %w", g.name, ErrInUse)
-		}
-		err = os.Remove(filepath.Join(g.store.cfg.Dir, g.file))
-		g.unleaseLocked()
-		if err != nil {
-			return fmt.Errorf("remove segment of %s: %w", g.name, err)
-		}
 	}
-	_ = unix.Close(g.fd)
-	g.fd = -1
+	_ = g.file.Close()
+	g.file = nil
 	return nil
 }

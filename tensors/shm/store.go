@@ -1,0 +1,131 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package shm
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+)
+
+// Mode is how far a kernel feature is wanted.
+type Mode string
+
+// The modes.
+const (
+	Auto Mode = "auto"
+	On   Mode = "on"
+	Off  Mode = "off"
+)
+
+// Config is what a Store is made of.
+type Config struct {
+	// Dir is where the tmpfs is mounted; it is made, 0700. Empty: memfds, or a
+	// folder for temporary files where there are none.
+	Dir string
+	// Size is the tmpfs's limit in bytes, more than 0.
+	Size      int64
+	HugePages Mode
+}
+
+// Info says what the store could get.
+type Info struct {
+	Backend   string // "tmpfs", "memfd" or "files"
+	HugePages bool
+	Leases    bool
+	Reason    string // why something is missing
+	// Prefix is random, not zero, and one per store: the upper half of the
+	// inode numbers of everything that is made from its segments.
+	Prefix uint32
+}
+
+// Store makes segments. It is safe for concurrent use.
+type Store struct {
+	cfg  Config
+	info Info
+	wake chan struct{} // what Events returns
+	next atomic.Uint64 // begins the names of files: they are distinct
+
+	// reserving is held from the look at what memory is left until a segment has
+	// taken its share: of two loads that fit one by one, one is refused, and the
+	// kernel kills nobody. A leaf.
+	reserving sync.Mutex
+
+	mu     sync.RWMutex // before reserving
+	place  place        // where the files are; used under mu
+	closed bool         // place is gone; another store may be there by now
+}
+
+// Open makes the store. Everything that it has made is given back on an error.
+func Open(cfg Config) (*Store, error) {
+	s := &Store{cfg: cfg, wake: make(chan struct{}, 1)}
+	s.info.Prefix = prefix()
+	if err := s.open(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// prefix is at least 2^20, so that the inode numbers are long: nothing else on
+// the machine has such.
+func prefix() uint32 {
+	var b [4]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return binary.LittleEndian.Uint32(b[:])&0x7fffffff | 1<<20
+}
+
+// Info says what the store could get.
+func (s *Store) Info() Info { return s.info }
+
+// Dir is the folder of the segments, "" for memfds.
+func (s *Store) Dir() string { return s.place.dir }
+
+// Events wakes when some descriptor or mapping of a segment has gone. Events
+// merge and the store's own closes cause some too: a hint, the lease decides. The
+// kernel tells a moment before it would grant the lease: look a little later.
+func (s *Store) Events() <-chan struct{} { return s.wake }
+
+// Close takes the tmpfs away. Mappings that processes still hold stay valid, and
+// so do segments until Remove: each keeps its memory.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	return s.place.close()
+}
+
+// remove takes a file's name away. A store that is closed has none.
+func (s *Store) remove(entry string) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return nil
+	}
+	if err := s.place.remove(entry); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// entryName makes a file name that people recognise.
+func (s *Store) entryName(name string) string {
+	name = strings.Map(func(r rune) rune {
+		if r <= ' ' || r > '~' || strings.ContainsRune(`/\:*?"<>|`, r) {
+			return '-'
+		}
+		return r
+	}, name)
+	if len(name) > 100 {
+		name = name[len(name)-100:]
+	}
+	return fmt.Sprintf("%d-%s", s.next.Add(1), name)
+}
