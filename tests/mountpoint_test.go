@@ -1,0 +1,232 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package tests_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// refused runs a mount that must not come about and returns what it says.
+func (p *place) refused(t *testing.T, mount string, want int, args ...string) string {
+	t.Helper()
+	args = append(append([]string{"mount", "--memory", "64MiB"}, args...), mount)
+	_, stderr, code := runCommand(t, p.command(p.mode.uid, args...))
+	if code != want {
+		t.Errorf("%v exits %d, want %d: %s", args, code, want, stderr)
+	}
+	if strings.Contains(stderr, "ready") {
+		t.Errorf("%v says it is ready", args)
+	}
+	return stderr
+}
+
+// TestMountPoint: a mount point that is missing, a file, or in use by whatever
+// filesystem is refused with what is wrong with it, and is as it was.
+// The control: the same command on an empty folder works.
+func TestMountPoint(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		p := newPlace(t, m)
+		p.writeModels("a")
+		file := p.write("file", []byte("x"))
+		other := p.folder("other")
+		if err := unix.Mount("test", other, "tmpfs", 0, "size=1m"); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := unix.Unmount(other, 0); err != nil {
+				t.Error(err)
+			}
+		})
+		d := p.start()
+		for _, c := range []struct{ mount, says string }{
+			{filepath.Join(p.dir, "missing"), "mkdir -p"},
+			{filepath.Join(file, "below"), "not"},
+			{file, "not a folder"},
+			{other, "tmpfs"},
+			{d.mount, "modelfs umount " + d.mount},
+		} {
+			if says := p.refused(t, c.mount, 1, "--models", p.models); !strings.Contains(says, c.says) || !strings.Contains(says, c.mount) {
+				t.Errorf("mount at %s says %q, without the place or %q", c.mount, says, c.says)
+			}
+		}
+		if n := mountsAt(t, d.mount) + mountsAt(t, other); n != 2 {
+			t.Errorf("%d mounts are at the two places, want 2", n)
+		}
+		d.use("a") // the one that was there is none the worse
+	})
+}
+
+// TestTwoDaemons: of two daemons that start at one mount point at the same time
+// one serves, and the other says so and leaves nothing.
+func TestTwoDaemons(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		for range 5 {
+			p := newPlace(t, m)
+			p.writeModels("a")
+			mount := filepath.Join(p.dir, "mnt")
+			var both []*daemon
+			restore := func() {}
+			if m.uid != 0 {
+				restore = openFuse(t)
+			}
+			for range 2 {
+				both = append(both, p.launchQuietly(mount, "--models", p.models))
+			}
+			var ready, over int
+			eventually(t, patience, "one is ready and the other over", func() bool {
+				ready, over = 0, 0
+				for _, d := range both {
+					select {
+					case <-d.ended:
+						over++
+					default:
+						if strings.Contains(d.log.String(), "ready") {
+							ready++
+						}
+					}
+				}
+				return ready+over == 2
+			})
+			restore()
+			if ready != 1 || over != 1 || mountsAt(t, mount) != 1 {
+				t.Errorf("%d are ready, %d are over, %d mounts", ready, over, mountsAt(t, mount))
+			}
+			for _, d := range both {
+				select {
+				case <-d.ended:
+					d.gone = true
+					if code := d.cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(d.log.String(), mount) {
+						t.Errorf("the one that lost exits %d and says %s", code, d.log)
+					}
+				default:
+					d.reader = startReader(t, m.uid)
+					d.use("a")
+					d.reader.kill()
+					d.end()
+				}
+			}
+		}
+	})
+}
+
+// TestRemount: a mount point can be used again and again, at once.
+func TestRemount(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		p := newPlace(t, m)
+		p.writeModels("a")
+		for range 5 {
+			d := p.start()
+			d.use("a")
+			id := must(d.attach(d.model("a/model.safetensors")))(t)
+			if err := d.unmap(id); err != nil {
+				t.Fatal(err)
+			}
+			d.reader.kill()
+			d.end()
+		}
+	})
+}
+
+// TestBackground: --daemon returns when the mount is ready, the mount works, and
+// modelfs umount ends it and waits until all is given back.
+func TestBackground(t *testing.T) {
+	modes(t, func(t *testing.T, m mode) {
+		p := newPlace(t, m)
+		p.writeModels("a")
+		mount := filepath.Join(p.dir, "mnt")
+		args := append([]string{"mount", "--memory", "64MiB", "--models", p.models, "--daemon", "--log", filepath.Join(p.folder("logs"), "log")}, m.args...)
+		restore := func() {}
+		if m.uid != 0 {
+			restore = openFuse(t)
+		}
+		out, stderr, code := runCommand(t, p.command(m.uid, append(args, mount)...))
+		restore()
+		if code != 0 {
+			t.Fatalf("exit code %d\n%s%s", code, out, stderr)
+		}
+		r := startReader(t, m.uid)
+		must(r.read(filepath.Join(mount, "models/a/model.safetensors")))(t)
+		r.kill()
+		if _, stderr, code := runCommand(t, p.command(m.uid, "umount", mount)); code != 0 {
+			t.Errorf("umount exits %d: %s", code, stderr)
+		}
+		if left := remains(t, filepath.Base(p.dir)); len(left) > 0 {
+			t.Errorf("after modelfs umount there still are %q", left)
+		}
+	}, normal, noPassthrough, unprivileged)
+}
+
+// TestWrongUsage: unknown flags, sizes, policies and the like exit with 2 and the
+// right spelling, before anything is mounted.
+// The control: the right spelling mounts, in every other test.
+func TestWrongUsage(t *testing.T) {
+	p := newPlace(t, normal)
+	p.writeModels("a")
+	mount := filepath.Join(p.dir, "mnt")
+	for _, c := range []struct {
+		args []string
+		says string
+	}{
+		{[]string{"--polcy", "lru"}, "--policy"},
+		{[]string{"--policy", "lur"}, "lru"},
+		{[]string{"--policy", "fifo"}, "lru, lfu, manual"},
+		{[]string{"--over-budget", "orgin"}, "origin"},
+		{[]string{"--passthrough", "yes"}, "auto, on, off"},
+		{[]string{"--hugepages", "2MiB"}, "auto, on, off"},
+		{[]string{"--memory", "12XB"}, "GiB"},
+		{[]string{"--memory", "-1"}, "--memory"},
+		{[]string{"--memory", "0"}, "--memory"},
+		{[]string{"--ttl", "soon"}, "--ttl"},
+		{[]string{"--ttl", "-5s"}, "--ttl"},
+		{[]string{"--max-models", "-1"}, "--max-models"},
+		{[]string{"--max-models", "many"}, "--max-models"},
+		{[]string{mount, "extra"}, "mount"},
+	} {
+		args := append([]string{"mount", "--models", p.models}, c.args...)
+		_, stderr, code := runCommand(t, p.command(0, append(args, mount)...))
+		if code != 2 || !strings.Contains(stderr, c.says) {
+			t.Errorf("%v exits %d and says %q, want 2 and %q", c.args, code, stderr, c.says)
+		}
+	}
+	for _, args := range [][]string{{"mount"}, {"mout", mount}, {"evict"}, {"umount"}, {"load"}, {"inspect"}} {
+		if _, stderr, code := runCommand(t, p.command(0, args...)); code != 2 || stderr == "" {
+			t.Errorf("%v exits %d and says %q, want 2", args, code, stderr)
+		}
+	}
+	if n := mountsAt(t, mount); n != 0 {
+		t.Errorf("%d mounts came about", n)
+	}
+}
+
+// TestUnavailable: what is asked for with on and cannot be had is a refusal that
+// says why; nothing is left mounted. A source that is not there is refused too.
+func TestUnavailable(t *testing.T) {
+	p := newPlace(t, unprivileged)
+	p.writeModels("a")
+	mount := filepath.Join(p.dir, "mnt")
+	restore := openFuse(t)
+	defer restore()
+	for _, flag := range []string{"--passthrough", "--hugepages"} {
+		if says := p.refused(t, mount, 1, "--models", p.models, flag, "on"); !strings.Contains(says, flag) || !strings.Contains(says, "root") {
+			t.Errorf("%s on, without privilege, says %q", flag, says)
+		}
+		eventually(t, time.Second, "nothing is mounted", func() bool { return mountsAt(t, mount) == 0 })
+	}
+	missing := filepath.Join(p.dir, "nowhere")
+	if says := p.refused(t, mount, 1, "--models", missing); !strings.Contains(says, missing) {
+		t.Errorf("a source that is not there: %q", says)
+	}
+	if err := os.WriteFile(missing, []byte("x"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if says := p.refused(t, mount, 1, "--models", missing); !strings.Contains(says, missing) {
+		t.Errorf("a source that is no weight file: %q", says)
+	}
+}
