@@ -88,7 +88,7 @@ func (p *literal) dict(t *tensors.Tensor) (fortran bool, err error) {
 		}
 	}
 	switch {
-	case p.next() != 0:
+	case p.next() != 0, p.n < len(p.text):
 		return false, p.errorf("%q follows the header's dict", p.next())
 	case !seen["descr"] || !seen["fortran_order"] || !seen["shape"]:
 		return false, p.errorf("descr, fortran_order or shape is missing")

@@ -24,7 +24,7 @@ const maxMembers = 1 << 20
 // Parse reads the archive's directory and each member's header. The tensors are
 // in the directory's order, named after the members without ".npy".
 func Parse(name string, r io.ReaderAt, size int64) (*tensors.Index, error) {
-	track := &reader{r: r}
+	track := &reader{r: r, size: size}
 	z, err := zip.NewReader(track, size)
 	if track.err != nil {
 		return nil, fmt.Errorf("read the archive: %w", track.err)
@@ -37,6 +37,7 @@ func Parse(name string, r io.ReaderAt, size int64) (*tensors.Index, error) {
 	}
 	ix := &tensors.Index{}
 	seen := make(map[string]bool)
+	left := size // all members together are no larger than the file
 	for _, m := range z.File {
 		t, err := member(m, track, size)
 		if track.err != nil {
@@ -44,6 +45,9 @@ func Parse(name string, r io.ReaderAt, size int64) (*tensors.Index, error) {
 		}
 		if err != nil {
 			return nil, err
+		}
+		if left -= int64(m.UncompressedSize64); left < 0 {
+			return nil, malformed.At(format, t.Offset, "the member %.100q lies where others do: together they are larger than the file", m.Name)
 		}
 		if seen[t.Name] {
 			return nil, malformed.At(format, t.Offset, "the array %.100q is there twice", t.Name)
@@ -69,6 +73,8 @@ func member(m *zip.File, r io.ReaderAt, size int64) (tensors.Tensor, error) {
 	}
 	length := m.UncompressedSize64
 	switch {
+	case at > size:
+		return tensors.Tensor{}, malformed.At(format, size, "the member %.100q begins at byte %d, the file ends here", m.Name, at)
 	case !ok:
 		return fail("is no array: its name does not end in .npy")
 	case m.Method != zip.Store:
@@ -88,13 +94,18 @@ func member(m *zip.File, r io.ReaderAt, size int64) (tensors.Tensor, error) {
 	return t, err
 }
 
-// reader keeps the errors of reading apart from those of the archive.
+// reader keeps the errors of reading apart from those of the archive, whose
+// directory may lead anywhere, also before the file's first byte.
 type reader struct {
-	r   io.ReaderAt
-	err error
+	r    io.ReaderAt
+	size int64
+	err  error
 }
 
 func (t *reader) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 || off >= t.size {
+		return 0, io.EOF
+	}
 	n, err := t.r.ReadAt(p, off)
 	if err != nil && !errors.Is(err, io.EOF) {
 		t.err = err

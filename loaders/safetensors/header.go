@@ -101,7 +101,7 @@ func (p *parser) entry(at int64) error {
 		return p.metadata()
 	}
 	if _, twice := p.seen[name]; twice {
-		return p.at(at, "the tensor %q is there twice", name)
+		return p.at(at, "the tensor %.100q is there twice", name)
 	}
 	p.seen[name] = struct{}{}
 	t := tensor{at: at}
@@ -133,7 +133,7 @@ func (p *parser) fields(t *tensor) error {
 	var dtype, shape, offsets bool
 	once := func(seen *bool, at int64) error {
 		if *seen {
-			return p.at(at, "a field of the tensor %q is there twice", t.Name)
+			return p.at(at, "a field of the tensor %.100q is there twice", t.Name)
 		}
 		*seen = true
 		return nil
@@ -162,14 +162,14 @@ func (p *parser) fields(t *tensor) error {
 	case err != nil:
 		return err
 	case !dtype || !shape || !offsets:
-		return p.at(t.at, "the tensor %q needs dtype, shape and data_offsets", t.Name)
+		return p.at(t.at, "the tensor %.100q needs dtype, shape and data_offsets", t.Name)
 	}
 	want, err := t.DType.NBytes(t.Shape)
 	if err != nil {
-		return p.at(t.at, "the tensor %q: %v", t.Name, err)
+		return p.at(t.at, "the tensor %.100q: %v", t.Name, err)
 	}
 	if got := t.end - t.Offset; got != want {
-		return p.at(t.at, "the tensor %q has %d bytes, %s%v needs %d", t.Name, got, t.DType, t.Shape, want)
+		return p.at(t.at, "the tensor %.100q has %d bytes, %s%v needs %d", t.Name, got, t.DType, t.Shape, want)
 	}
 	t.NBytes = want
 	return nil
@@ -257,7 +257,7 @@ func (p *parser) layout(size int64) error {
 	for i := range p.found {
 		t := &p.found[i]
 		if t.Offset != at {
-			return p.at(t.at, "the tensor %q begins at byte %d, the one before it ends at %d", t.Name, t.Offset, at)
+			return p.at(t.at, "the tensor %.100q begins at byte %d, the one before it ends at %d", t.Name, t.Offset, at)
 		}
 		at = t.end
 	}

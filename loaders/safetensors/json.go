@@ -23,6 +23,11 @@ type scanner struct {
 	text []byte // of the last string
 }
 
+// wrong is a finding at the byte before the next one.
+func (s *scanner) wrong(msg string, args ...any) error {
+	return s.at(s.Pos()-1, msg, args...)
+}
+
 // space passes over whitespace.
 func (s *scanner) space() error {
 	for s.Left() > 0 {
@@ -131,11 +136,11 @@ func (s *scanner) string(keep bool) error {
 			return err
 		case b == '"':
 			if !utf8.Valid(s.text) {
-				return s.Errorf("a string that is not UTF-8 ends here")
+				return s.wrong("a string that is not UTF-8 ends here")
 			}
 			return nil
 		case b < ' ':
-			return s.Errorf("a control character in a string")
+			return s.wrong("a control character in a string")
 		case b == '\\':
 			if err := s.escape(); err != nil {
 				return err
@@ -145,7 +150,7 @@ func (s *scanner) string(keep bool) error {
 		}
 		switch {
 		case keep && len(s.text) > maxName:
-			return s.Errorf("a name of over %d bytes", maxName)
+			return s.wrong("a name of over %d bytes", maxName)
 		case !keep && len(s.text) > 1024:
 			if err := s.drop(); err != nil {
 				return err
@@ -167,7 +172,7 @@ func (s *scanner) drop() error {
 		}
 	}
 	if !utf8.Valid(s.text[:n]) {
-		return s.Errorf("a string is not UTF-8")
+		return s.wrong("a string is not UTF-8")
 	}
 	s.text = append(s.text[:0], s.text[n:]...)
 	return nil
@@ -204,7 +209,7 @@ func (s *scanner) escape() error {
 		}
 		s.text = utf8.AppendRune(s.text, r)
 	default:
-		return s.Errorf("%q after a backslash", b)
+		return s.wrong("%q after a backslash", b)
 	}
 	return nil
 }
@@ -212,8 +217,12 @@ func (s *scanner) escape() error {
 // surrogate reads the second half of a pair.
 func (s *scanner) surrogate(first rune) (rune, error) {
 	for _, want := range []byte{'\\', 'u'} {
-		if b, err := s.Byte(); err != nil || b != want {
-			return 0, s.Errorf("half of a surrogate pair")
+		b, err := s.Byte()
+		switch {
+		case err != nil:
+			return 0, err
+		case b != want:
+			return 0, s.wrong("half of a surrogate pair")
 		}
 	}
 	second, err := s.hex()
@@ -222,7 +231,7 @@ func (s *scanner) surrogate(first rune) (rune, error) {
 	}
 	r := utf16.DecodeRune(first, second)
 	if r == utf8.RuneError {
-		return 0, s.Errorf("half of a surrogate pair")
+		return 0, s.wrong("half of a surrogate pair")
 	}
 	return r, nil
 }
@@ -242,7 +251,7 @@ func (s *scanner) hex() (rune, error) {
 		case b >= 'A' && b <= 'F':
 			b -= 'A' - 10
 		default:
-			return 0, s.Errorf("%q in \\u", b)
+			return 0, s.wrong("%q in \\u", b)
 		}
 		r = r<<4 | rune(b)
 	}
@@ -258,17 +267,16 @@ func (s *scanner) size() (int64, error) {
 	at := s.Pos()
 	var digits [20]byte
 	n := 0
-	for {
-		b, err := s.Peek()
-		if err != nil || b < '0' || b > '9' || n == len(digits) {
-			break
-		}
-		digits[n] = b
+	after := first
+	for after >= '0' && after <= '9' && n < len(digits) {
+		digits[n] = after
 		n++
 		_, _ = s.Byte()
+		if after, err = s.Peek(); err != nil {
+			return 0, err
+		}
 	}
 	v, err := strconv.ParseInt(string(digits[:n]), 10, 64)
-	after, _ := s.Peek()
 	switch {
 	case n == 0:
 		return 0, s.Errorf("%q where a whole number from 0 on should be", first)

@@ -59,7 +59,7 @@ func ParseShardIndex(r io.ReaderAt, size int64) (*ShardIndex, error) {
 func (l *ShardIndex) entry(s *scanner, at int64, places map[string]int) error {
 	tensor := string(s.text)
 	if _, twice := l.Tensors[tensor]; twice {
-		return s.at(at, "the tensor %q is there twice", tensor)
+		return s.at(at, "the tensor %.100q is there twice", tensor)
 	}
 	if err := s.string(true); err != nil {
 		return err
