@@ -1,0 +1,72 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import "time"
+
+// plan is how large and how often.
+type plan struct {
+	touchSize   int64
+	touchRounds int
+
+	coldSize    int64
+	coldTensors int
+	coldRounds  int
+
+	openSize   int64
+	opens      int // in a round, each with its close
+	openWarm   int // before them, not counted
+	openRounds int
+	openTraced int // under the kernel's trace
+
+	attachSizes  []int64 // the first is what the others are held against
+	attaches     int
+	attachRounds int
+
+	tensors      int
+	tensorRounds int
+	tensorIdle   time.Duration // until the daemon has given back what a list took
+
+	models      int
+	modelRounds int
+
+	idleSettle, idle time.Duration
+	idleRounds       int
+}
+
+// fullPlan is what the goals are about.
+func fullPlan() plan {
+	return plan{
+		touchSize: 1 << 30, touchRounds: 21,
+		coldSize: 2 << 30, coldTensors: 64, coldRounds: 9,
+		openSize: 16 << 20, opens: 2000, openWarm: 400, openRounds: 15, openTraced: 1000,
+		attachSizes: []int64{16 << 20, 256 << 20, 1 << 30, 2 << 30}, attaches: 500, attachRounds: 15,
+		tensors: 100_000, tensorRounds: 3, tensorIdle: 18 * time.Second,
+		models: 10_000, modelRounds: 3,
+		idleSettle: 5 * time.Second, idle: 10 * time.Second, idleRounds: 2,
+	}
+}
+
+// quickPlan sees that everything works.
+func quickPlan() plan {
+	return plan{
+		touchSize: 64 << 20, touchRounds: 3,
+		coldSize: 64 << 20, coldTensors: 8, coldRounds: 2,
+		openSize: 1 << 20, opens: 500, openWarm: 50, openRounds: 3, openTraced: 200,
+		attachSizes: []int64{1 << 20, 16 << 20, 64 << 20}, attaches: 200, attachRounds: 3,
+		tensors: 2000, tensorRounds: 1, tensorIdle: time.Second,
+		models: 200, modelRounds: 1,
+		idleSettle: time.Second / 2, idle: time.Second, idleRounds: 1,
+	}
+}
+
+// withRounds sets all numbers of rounds; 0 leaves them.
+func (p plan) withRounds(n int) plan {
+	if n > 0 {
+		for _, rounds := range []*int{&p.touchRounds, &p.coldRounds, &p.openRounds, &p.attachRounds, &p.tensorRounds, &p.modelRounds, &p.idleRounds} {
+			*rounds = n
+		}
+	}
+	return p
+}

@@ -1,0 +1,109 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// python runs the peers that are written in it.
+type python struct {
+	repository string
+	asked      string // the interpreter of --python; "" makes a venv
+	say        func(string, ...any)
+}
+
+func newPython(b *bench, asked string) *python {
+	return &python{b.repository, asked, b.say}
+}
+
+// peer is a contender in Python.
+type peer struct {
+	name    string
+	script  string
+	goal    goal
+	missing error // why it cannot run
+	at      int   // among the contenders
+}
+
+// peers lists those of a cold load, each tried whether it runs.
+func (p *python) peers(ctx context.Context) []peer {
+	list := []peer{
+		{name: "safetensors load_file (numpy)", script: "safetensors_numpy.py", goal: faster(2.5)},
+		{name: "Run:ai Model Streamer", script: "runai_streamer.py", goal: faster(1.5)},
+	}
+	program, err := p.interpreter(ctx)
+	for i := range list {
+		l := &list[i]
+		if l.missing = err; err != nil {
+			continue
+		}
+		a, err := ask(ctx, program, "-B", p.script(l.script), "--version")
+		if err != nil {
+			l.missing = lastLine(err)
+			continue
+		}
+		l.name = a.Version
+	}
+	return list
+}
+
+// lastLine is where Python says what was wrong.
+func lastLine(err error) error {
+	lines := strings.Split(strings.TrimSpace(err.Error()), "\n")
+	return fmt.Errorf("it does not run: %s", lines[len(lines)-1])
+}
+
+func (p *python) script(name string) string { return filepath.Join(p.repository, "bench/peers", name) }
+
+// run runs one load in a new process.
+func (p *python) run(ctx context.Context, script, file string) (answer, error) {
+	program, err := p.interpreter(ctx)
+	if err != nil {
+		return answer{}, err
+	}
+	return ask(ctx, program, "-B", p.script(script), file)
+}
+
+// interpreter returns the Python that has the peers. It makes the venv when there
+// is none of this list yet.
+func (p *python) interpreter(ctx context.Context) (string, error) {
+	if p.asked != "" {
+		return exec.LookPath(p.asked)
+	}
+	venv := filepath.Join(p.repository, "build/bench-venv")
+	program := filepath.Join(venv, "bin/python")
+	list := filepath.Join(p.repository, "bench/requirements.txt")
+	text, err := os.ReadFile(list)
+	if err != nil {
+		return "", err
+	}
+	hash := sha256.Sum256(text)
+	want, stamp := hex.EncodeToString(hash[:]), filepath.Join(venv, "requirements.sha256")
+	if have, err := os.ReadFile(stamp); err == nil && string(have) == want {
+		return program, nil
+	}
+	p.say("make %s from %s", venv, list)
+	for _, args := range [][]string{
+		{"python3", "-m", "venv", "--clear", venv},
+		{program, "-m", "pip", "install", "--quiet", "--no-cache-dir", "--disable-pip-version-check", "--no-deps", "-r", list},
+	} {
+		if out, err := command(ctx, args[0], args[1:]...).CombinedOutput(); err != nil {
+			return "", fmt.Errorf("%s: %w: %s", strings.Join(args[:min(len(args), 4)], " "), err, lastOf(string(out)))
+		}
+	}
+	return program, os.WriteFile(stamp, []byte(want), 0o644)
+}
+
+func lastOf(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return lines[len(lines)-1]
+}
