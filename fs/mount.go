@@ -117,7 +117,7 @@ func probe(fs *fuse.Server, wanted bool) (ok bool, why string) {
 	case errno != 0 || id <= 0:
 		return false, fmt.Sprintf("the kernel refuses passthrough: %v", errno)
 	}
-	fs.UnregisterBackingFd(id)
+	_ = fs.UnregisterBackingFd(id)
 	return true, ""
 }
 
@@ -174,9 +174,9 @@ func (s *Server) NodeOf(ino uint64) (Entry, bool) {
 	return e, ok
 }
 
-// Wait returns when the kernel has let go of the mount: it was unmounted and the
+// Done is closed when the kernel has let go of the mount: it was unmounted and the
 // last file of it was closed.
-func (s *Server) Wait() { <-s.served }
+func (s *Server) Done() <-chan struct{} { return s.served }
 
 // gracePeriod is how long Close waits for the end of a mount that nobody uses.
 const gracePeriod = 200 * time.Millisecond

@@ -39,7 +39,7 @@ func mounted(t *testing.T, root Folder, opts Options) (*Server, string) {
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
 			t.Errorf("unmount: %v", err)
 		}
-		s.Wait()
+		<-s.Done()
 		s.Close()
 		s.Close()
 	})

@@ -157,7 +157,7 @@ func (b *bridge) detach(n *node) {
 		return
 	}
 	if n.mode == passthrough {
-		b.kernel.UnregisterBackingFd(n.backing)
+		_ = b.kernel.UnregisterBackingFd(n.backing)
 	}
 	n.mode, n.backing = closed, 0
 }

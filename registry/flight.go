@@ -62,6 +62,16 @@ func (f *flight[K, V]) dropLocked() {
 	f.cancelUnlessWantedLocked()
 }
 
+// abandonLocked gives all who wait an error; the load itself goes on.
+func (f *flight[K, V]) abandonLocked(err error) {
+	for _, w := range append(f.waiters, f.owner) {
+		if w != nil && !w.inBackground() {
+			w.told <- outcome[V]{err: err}
+		}
+	}
+	f.owner, f.waiters = nil, nil
+}
+
 func (f *flight[K, V]) cancelUnlessWantedLocked() {
 	if f.owner == nil && len(f.waiters) == 0 && !f.background {
 		f.cancelled = true
@@ -194,8 +204,8 @@ func (r *Registry[K, V]) failLocked(it *item[K, V], f *flight[K, V], err error) 
 	case f.reserved:
 		r.stats.LoadFailures++
 		g.lastError = err
-	case f.background:
-		g.lastError = err // no room; nobody else hears of it
+	default:
+		g.lastError = err // no room
 	}
 	if f.owner != nil {
 		f.owner.told <- outcome[V]{err: err}
@@ -203,11 +213,6 @@ func (r *Registry[K, V]) failLocked(it *item[K, V], f *flight[K, V], err error) 
 	if len(f.waiters) > 0 && !r.closed {
 		r.flyLocked(it, f.waiters[0], f.waiters[1:])
 		return
-	}
-	for _, w := range f.waiters {
-		if !w.inBackground() {
-			w.told <- outcome[V]{err: err}
-		}
 	}
 	it.state, it.flight = absent, nil
 	if r.items[it.key] == it {

@@ -95,12 +95,17 @@ func New[K comparable, V any](cfg Config[K, V]) *Registry[K, V] {
 	return r
 }
 
-// Close cancels the loads and waits for them; who waits for one gets ErrClosed.
-// Values stay as they are: their memory is the caller's to give back. Leases may
+// Close cancels the loads and waits for them; who waits for one gets ErrClosed at
+// once. Values stay as they are: their memory is the caller's to give back. Leases may
 // be released, and items evicted, after it.
 func (r *Registry[K, V]) Close() {
 	r.mu.Lock()
 	r.closed = true
+	for _, it := range r.items {
+		if it.flight != nil {
+			it.flight.abandonLocked(ErrClosed)
+		}
+	}
 	r.mu.Unlock()
 	r.stop()
 	r.running.Wait()

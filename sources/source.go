@@ -27,14 +27,14 @@ type Source interface {
 func Resolve(spec string) (Source, error) {
 	abs, err := filepath.Abs(expand(spec))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %v", ErrSpec, spec, err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrSpec, spec, err)
 	}
 	st, err := os.Stat(abs)
 	switch {
 	case os.IsNotExist(err):
 		return nil, fmt.Errorf("%w: %s does not exist", ErrSpec, spec)
 	case err != nil:
-		return nil, fmt.Errorf("%w: %v", ErrSpec, err)
+		return nil, fmt.Errorf("%w: %w", ErrSpec, err)
 	case st.Mode().IsRegular():
 		return newFile(spec, abs)
 	case !st.IsDir():
@@ -42,7 +42,7 @@ func Resolve(spec string) (Source, error) {
 	}
 	entries, err := list(abs)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s cannot be read: %v", ErrSpec, spec, err)
+		return nil, fmt.Errorf("%w: %s cannot be read: %w", ErrSpec, spec, err)
 	}
 	for _, e := range entries {
 		switch {

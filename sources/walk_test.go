@@ -201,7 +201,7 @@ func TestACL(t *testing.T) {
 		}
 		f, opened, err := m.Open(c.rel)
 		p.check(err)
-		defer f.Close()
+		_ = f.Close()
 		if opened != st {
 			t.Errorf("%s/%s: Open says %+v, Stat %+v", c.model, c.rel, opened, st)
 		}

@@ -55,7 +55,7 @@ func TestNPYHeader(t *testing.T) {
 			t.Errorf("%s %v: %d bytes beginning %q", c.dtype, c.shape, len(h), h[:10])
 		}
 		m := npyDict.FindStringSubmatch(string(h[10:]))
-		if m == nil || m[1] != c.descr || m[2] != c.shown {
+		if len(m) < 3 || m[1] != c.descr || m[2] != c.shown {
 			t.Errorf("%s %v: %q, want %s %s", c.dtype, c.shape, strings.TrimSpace(string(h[10:])), c.descr, c.shown)
 			continue
 		}

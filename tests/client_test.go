@@ -60,7 +60,7 @@ func (r *reader) kill() {
 	default:
 	}
 	r.cmd.Process.Kill()
-	r.cmd.Wait()
+	_ = r.cmd.Wait()
 	r.rpc.Close()
 	close(r.ended)
 }

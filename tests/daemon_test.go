@@ -36,7 +36,7 @@ func newPlace(t testing.TB, m mode) *place {
 	t.Helper()
 	needFuse(t, m)
 	needPrograms(t)
-	p := &place{t: t, mode: m, dir: must(os.MkdirTemp("", "mfs"))(t)}
+	p := &place{t: t, mode: m, dir: must(os.MkdirTemp("", "mfs"))(t)} //nolint:usetesting // TempDir's is for one user alone
 	t.Cleanup(func() { p.checkNothingLeft() })
 	p.models = p.folder("src")
 	for _, dir := range []string{p.dir, p.models, p.folder("mnt"), p.folder("tmp")} {

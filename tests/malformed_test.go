@@ -33,7 +33,7 @@ type wrongFile struct {
 func wrongFiles() map[string]wrongFile {
 	good := weights.Safetensors(weights.Bytes("a", 1, 5000), weights.Bytes("b", 2, 100))
 	entry := func(name string, from, to int) string {
-		return fmt.Sprintf(`"%s":{"dtype":"U8","shape":[%d],"data_offsets":[%d,%d]}`, name, to-from, from, to)
+		return fmt.Sprintf(`%q:{"dtype":"U8","shape":[%d],"data_offsets":[%d,%d]}`, name, to-from, from, to)
 	}
 	st := func(header string, data int) wrongFile {
 		return wrongFile{"model.safetensors", append(weights.Framed(header), make([]byte, data)...), -1}

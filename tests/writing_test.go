@@ -152,7 +152,7 @@ func protectedForWriting(path string) error {
 		if err != nil {
 			return err
 		}
-		defer unix.Munmap(b)
+		defer func() { _ = unix.Munmap(b) }()
 		return unix.Mprotect(b, unix.PROT_READ|unix.PROT_WRITE)
 	})
 }

@@ -81,7 +81,7 @@ func awaitReady(ctx context.Context, child *exec.Cmd, from io.Reader) error {
 		}
 	case <-ctx.Done():
 		child.Process.Signal(unix.SIGTERM)
-		child.Wait()
+		_ = child.Wait()
 		return errors.New("interrupted before the mount was ready: it was taken back")
 	}
 	err := child.Wait()

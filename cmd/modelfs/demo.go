@@ -292,7 +292,7 @@ func (d *demo) cleanUp() error {
 	end(d.held)
 	if d.daemon != nil {
 		d.daemon.kill()
-		detachOne(d.mount) // fails where nothing is mounted
+		_ = detachOne(d.mount) // fails where nothing is mounted
 	}
 	if d.dir == "" {
 		return nil

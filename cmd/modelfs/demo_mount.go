@@ -67,7 +67,7 @@ func (m *demoMount) follow(stderr io.Reader, ready chan<- struct{}) {
 		m.log.WriteString(lines.Text() + "\n")
 		m.mu.Unlock()
 	}
-	io.Copy(io.Discard, stderr) // a line too long for the scanner must not block it
+	_, _ = io.Copy(io.Discard, stderr) // a line too long for the scanner must not block it
 	m.err = m.process.Wait()
 }
 

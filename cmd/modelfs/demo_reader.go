@@ -180,6 +180,6 @@ func end(readers []*reader) {
 		r.stdin.Close()
 	}
 	for _, r := range readers {
-		r.process.Wait() // the exit of one that was killed is no error here
+		_ = r.process.Wait() // the exit of one that was killed is no error here
 	}
 }

@@ -69,9 +69,9 @@ func (p *program) examine() facts {
 	var name unix.Utsname
 	if unix.Uname(&name) == nil {
 		f.release = unix.ByteSliceToString(name.Release[:])
-		fmt.Sscanf(f.release, "%d.%d", &f.kernel.major, &f.kernel.minor)
+		_, _ = fmt.Sscanf(f.release, "%d.%d", &f.kernel.major, &f.kernel.minor)
 	}
-	f.device, f.deviceMode = openDevice("/dev/fuse")
+	f.deviceMode, f.device = openDevice("/dev/fuse")
 	f.sysAdmin = hasSysAdmin(firstLines("/proc/self/status"))
 	f.initialNamespace = strings.Join(strings.Fields(firstLines("/proc/self/uid_map")), " ") == "0 0 4294967295"
 	if path, err := exec.LookPath("fusermount3"); err == nil {
@@ -108,9 +108,7 @@ func (p *program) examineMounts(f *facts) {
 	for i, m := range append(own, others...) {
 		answer := make(chan mountFact, 1)
 		go func() {
-			fact := mountFact{point: m.point}
-			var st unix.Stat_t
-			fact.stale = errors.Is(unix.Stat(m.point, &st), unix.ENOTCONN)
+			fact := mountFact{point: m.point, stale: stale(m.point)}
 			if i < len(own) && !fact.stale {
 				fact.status, _ = readStatus(m.point)
 			}
@@ -125,17 +123,17 @@ func (p *program) examineMounts(f *facts) {
 	}
 }
 
-func openDevice(path string) (error, string) {
+func openDevice(path string) (mode string, err error) {
 	st, err := os.Stat(path)
 	if err != nil {
-		return errNoDevice, ""
+		return "", errNoDevice
 	}
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
-		return errors.Unwrap(err), st.Mode().Perm().String()
+		return st.Mode().Perm().String(), errors.Unwrap(err)
 	}
 	f.Close()
-	return nil, st.Mode().Perm().String()
+	return st.Mode().Perm().String(), nil
 }
 
 // hasSysAdmin reads the effective capabilities of /proc/self/status.

@@ -43,14 +43,14 @@ func TestKernelVersion(t *testing.T) {
 }
 
 func TestOpenDevice(t *testing.T) {
-	if err, _ := openDevice("/nonexistent"); err != errNoDevice {
+	if _, err := openDevice("/nonexistent"); err != errNoDevice {
 		t.Errorf("got %v", err)
 	}
 	path := filepath.Join(t.TempDir(), "device")
 	if err := os.WriteFile(path, nil, 0o640); err != nil {
 		t.Fatal(err)
 	}
-	if err, mode := openDevice(path); err != nil || mode != "-rw-r-----" {
+	if mode, err := openDevice(path); err != nil || mode != "-rw-r-----" {
 		t.Errorf("got %v, %s", err, mode)
 	}
 }

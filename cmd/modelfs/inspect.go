@@ -121,7 +121,8 @@ func (p *program) indexOfPath(ctx context.Context, path string) ([]byte, error) 
 		return nil, err
 	}
 	found := cat.Models(ctx)
-	if st, err := os.Stat(abs); len(found) != 1 && err == nil && st.IsDir() {
+	whole := len(found) == 1 && found[0].Name() == filepath.Base(abs)
+	if st, err := os.Stat(abs); !whole && err == nil && st.IsDir() {
 		// A folder of weights without config.json is a model of the folder above.
 		if above, err := open(filepath.Dir(abs)); err == nil {
 			if m, ok := above.Lookup(ctx, filepath.Base(abs)); ok {

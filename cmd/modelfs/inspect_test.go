@@ -26,7 +26,7 @@ func TestInspectJSON(t *testing.T) {
 			Shape, Strides          []int64
 			NBytes, Offset          int64
 			Contiguous              bool
-		}
+		} `json:"tensors"`
 	}
 	if err := json.Unmarshal([]byte(newFixture(t).succeed(t, "inspect", shipped, "--json")), &index); err != nil {
 		t.Fatal(err)

@@ -64,9 +64,9 @@ func (p *program) mountAction(c *cli.Context) error {
 	if !signal.Ignored(unix.SIGHUP) { // the terminal goes; under nohup it may
 		signals = append(signals, unix.SIGHUP)
 	}
-	ctx, stop := signal.NotifyContext(c.Context, signals...)
+	ctx, hurry, stop := untilSignal(c.Context, signals)
 	defer stop()
-	defer context.AfterFunc(ctx, stop)() // a second one ends it at once
+	cfg.Hurry = hurry
 	background, err := newBackground(c.Int("ready-fd"), c.String("log"))
 	if err != nil {
 		return err
@@ -86,6 +86,25 @@ func (p *program) mountAction(c *cli.Context) error {
 		return nil // told to end
 	}
 	return err
+}
+
+// untilSignal ends its context at the first signal and closes hurry at the second:
+// no signal ends the process before everything is given back.
+func untilSignal(parent context.Context, signals []os.Signal) (ctx context.Context, hurry <-chan struct{}, stop func()) {
+	ctx, cancel := context.WithCancel(parent)
+	got := make(chan os.Signal, 2)
+	signal.Notify(got, signals...)
+	at := make(chan struct{})
+	go func() {
+		<-got
+		cancel()
+		<-got
+		close(at)
+	}()
+	return ctx, at, func() {
+		signal.Stop(got)
+		cancel()
+	}
 }
 
 // mountConfig checks the flags: what is wrong with them is a usageError.

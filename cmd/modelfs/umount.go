@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/modelfs/modelfs/internal/daemon"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 )
@@ -38,18 +39,25 @@ func (p *program) umount(c *cli.Context) error {
 		return err
 	}
 	if err := p.checkMounted(point); err != nil {
+		if found, clearErr := daemon.Clear(point); clearErr == nil && found {
+			_, err = fmt.Fprintf(p.stdout, "removed what a killed daemon of %s left\n", point)
+		}
 		return err
 	}
-	daemon := daemonOf(point)
-	defer daemon.close()
+	process := daemonOf(point)
+	defer process.close()
 	if err := p.detach(point); err != nil {
 		return err
 	}
 	if _, err := fmt.Fprintf(p.stdout, "unmounted %s\n", point); err != nil {
 		return err
 	}
-	if !daemon.ended(cleanUp) {
-		fmt.Fprintf(p.stdout, "the daemon (pid %d) lives on: without passthrough it serves the mappings that processes still hold, and ends with the last of them\n", daemon.pid)
+	if !process.ended(cleanUp) {
+		_, err := fmt.Fprintf(p.stdout, "the daemon (pid %d) lives on: without passthrough it serves the mappings that processes still hold, and ends with the last of them\n", process.pid)
+		return err
+	}
+	if _, err := daemon.Clear(point); err != nil {
+		return fmt.Errorf("remove what a killed daemon of %s left: %w", point, err)
 	}
 	return nil
 }
@@ -107,13 +115,19 @@ func (p *program) detach(point string) error {
 		if err != nil {
 			return err
 		}
-		var st unix.Stat_t
 		top, ok := topMount(mounts, point)
-		if !ok || top.kind != fsType || !errors.Is(unix.Stat(point, &st), unix.ENOTCONN) {
+		if !ok || top.kind != fsType || !stale(point) {
 			return nil
 		}
 	}
 	return nil
+}
+
+// stale says whether a mount is of a daemon that died. The kernel never answers
+// statfs from what it knows.
+func stale(point string) bool {
+	var st unix.Statfs_t
+	return errors.Is(unix.Statfs(point, &st), unix.ENOTCONN)
 }
 
 func detachOne(point string) error {

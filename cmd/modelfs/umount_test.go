@@ -69,7 +69,7 @@ func TestDaemonEnds(t *testing.T) {
 	if !daemon.ended(5 * time.Second) {
 		t.Error("a killed daemon did not end")
 	}
-	child.Wait()
+	_ = child.Wait()
 	gone := daemonOf(filepath.Join(f.mount, "nothing"))
 	if !gone.ended(0) {
 		t.Error("there is no daemon to wait for")

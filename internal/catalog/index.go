@@ -44,6 +44,9 @@ func (cp *Checkpoint) Index(ctx context.Context) (*Indexed, error) {
 	return cp.model.indexes.get(ctx, cp)
 }
 
+// Recheck makes the next Index look at the files, however lately it did.
+func (cp *Checkpoint) Recheck() { cp.model.indexes.recheck(cp) }
+
 // Limits of what is kept.
 const (
 	keepIndexes = 10 * time.Second       // after the last use of any
@@ -104,6 +107,14 @@ func (x *indexes) get(ctx context.Context, cp *Checkpoint) (*Indexed, error) {
 		return f.ix, f.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	}
+}
+
+func (x *indexes) recheck(cp *Checkpoint) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if k, ok := x.cache.Peek(indexKey{cp.model.name, cp.Name}); ok {
+		k.checked = time.Time{}
 	}
 }
 

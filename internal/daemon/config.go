@@ -51,5 +51,8 @@ type Config struct {
 	HugePages   Mode
 	AllowOther  bool
 	Version     string // shown in status
-	Log         *slog.Logger
+	// Hurry is closed when the end must not wait for the mappings that a daemon
+	// without passthrough serves. May be nil.
+	Hurry <-chan struct{}
+	Log   *slog.Logger
 }

@@ -41,6 +41,7 @@ type Daemon struct {
 	metrics *prometheus.Registry
 	janitor *janitor
 	place   *place
+	point   *os.File // the locked mount point; nil with a place
 	nodes   *os.File // the journal of node ids; nil without a place
 	mountID int      // in the mount table; 0 before the mount
 }
@@ -110,6 +111,8 @@ func (d *Daemon) openStore() error {
 		}
 		d.place = p
 		cfg.Dir = p.dir
+	} else if err := d.claimPoint(); err != nil {
+		return err
 	}
 	store, err := shm.Open(cfg)
 	if err != nil {
@@ -120,6 +123,20 @@ func (d *Daemon) openStore() error {
 		return fmt.Errorf("--hugepages on: %w: %s", ErrUnavailable, info.Reason)
 	}
 	return nil
+}
+
+// claimPoint locks the mount point itself for a user who has no place elsewhere,
+// until the mount is off it: of two that start at once one gets it.
+func (d *Daemon) claimPoint() error {
+	f, err := os.Open(d.cfg.MountPoint)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrMountPoint, err)
+	}
+	d.point = f
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return fmt.Errorf("%w: another process is about to mount at %s", ErrMountPoint, d.cfg.MountPoint)
+	}
+	return prepare(d.cfg.MountPoint, d.cfg.Log) // again: it may have mounted before the lock
 }
 
 func (d *Daemon) mount() error {
@@ -167,13 +184,13 @@ func (d *Daemon) serve(ctx context.Context, ready func()) error {
 			stop()
 		}
 	})
-	running.Go(func() {
-		d.server.Wait()
-		stop()
-	})
 	d.begin(ctx, &running)
 	ready()
-	<-ctx.Done()
+	select {
+	case <-ctx.Done():
+	case <-d.server.Done():
+	}
+	stop()
 	err = d.end()
 	running.Wait()
 	return err
@@ -202,18 +219,41 @@ func (d *Daemon) begin(ctx context.Context, running *sync.WaitGroup) {
 }
 
 // end takes the mount off its place. With passthrough the mappings that are left
-// need no daemon; without it the daemon serves until the last one ends.
+// need no daemon; without it the daemon serves until the last one ends, or
+// Config.Hurry.
 func (d *Daemon) end() error {
 	if err := d.unmount(); err != nil {
 		return err
 	}
-	if ok, _ := d.server.Passthrough(); !ok {
-		d.server.Wait()
-		return nil
+	if d.point != nil {
+		_ = d.point.Close()
 	}
-	d.server.Close()
+	d.endLoads()
+	if ok, _ := d.server.Passthrough(); !ok {
+		select {
+		case <-d.server.Done():
+		case <-d.cfg.Hurry:
+		}
+	}
 	return nil
 }
+
+// endLoads fails who waits for a load. A load that reads from an origin that does
+// not answer ends with the process.
+func (d *Daemon) endLoads() {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		d.cache.Registry().Close()
+	}()
+	select {
+	case <-ended:
+	case <-time.After(patience):
+	}
+}
+
+// patience is how long the end waits for a load in flight.
+const patience = 200 * time.Millisecond
 
 // unmount detaches this daemon's mount, unless somebody did so already: another
 // one may be there by now.
@@ -236,7 +276,7 @@ func (d *Daemon) close() {
 		d.server.Close()
 	}
 	if d.cache != nil {
-		d.cache.Registry().Close()
+		d.endLoads()
 	}
 	if d.nodes != nil {
 		_ = d.nodes.Close()
@@ -248,6 +288,9 @@ func (d *Daemon) close() {
 	}
 	if d.place != nil {
 		d.place.release()
+	}
+	if d.point != nil {
+		_ = d.point.Close()
 	}
 }
 

@@ -21,24 +21,29 @@ import (
 // prepare makes sure that the mount point is a folder that nothing is mounted
 // on. What a killed daemon left there is detached.
 func prepare(dir string, log *slog.Logger) error {
-	var st unix.Stat_t
-	err := unix.Stat(dir, &st)
+	// Not stat: the kernel may answer it for a dead daemon from what it knows.
+	var space unix.Statfs_t
+	err := unix.Statfs(dir, &space)
 	for range 8 { // stacked stale mounts, each seen only when the one above is gone
 		if !errors.Is(err, unix.ENOTCONN) {
 			break
 		}
 		log.Warn("detaching the mount of a daemon that died", "mount", dir)
 		if err := detach(dir); err != nil {
-			return fmt.Errorf("%w: %s holds the mount of a daemon that died, and it cannot be detached (%v); as root: umount -l %s",
+			return fmt.Errorf("%w: %s holds the mount of a daemon that died, and it cannot be detached (%w); as root: umount -l %s",
 				ErrMountPoint, dir, err, dir)
 		}
+		err = unix.Statfs(dir, &space)
+	}
+	var st unix.Stat_t
+	if err == nil {
 		err = unix.Stat(dir, &st)
 	}
 	switch {
 	case errors.Is(err, unix.ENOENT):
 		return fmt.Errorf("%w: %s does not exist; make it: mkdir -p %s", ErrMountPoint, dir, dir)
 	case err != nil:
-		return fmt.Errorf("%w: %s: %v", ErrMountPoint, dir, err)
+		return fmt.Errorf("%w: %s: %w", ErrMountPoint, dir, err)
 	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
 		return fmt.Errorf("%w: %s is not a folder", ErrMountPoint, dir)
 	}

@@ -11,9 +11,7 @@ import (
 	"time"
 
 	"github.com/modelfs/modelfs/fs"
-	"github.com/modelfs/modelfs/internal/catalog"
 	"github.com/modelfs/modelfs/internal/models"
-	"github.com/modelfs/modelfs/sources"
 )
 
 // Status is status.json.
@@ -70,8 +68,8 @@ type Eviction struct {
 	Reason string    `json:"reason"`
 }
 
-// Status makes status.json with the models that visible lets through.
-func (d *Daemon) Status(ctx context.Context, visible func(sources.Stat) bool) ([]byte, error) {
+// Status makes status.json with the models that its viewer may see.
+func (d *Daemon) Status(ctx context.Context, viewer models.Viewer) ([]byte, error) {
 	stats := d.cache.Registry().Stats()
 	s := Status{
 		Version:       d.cfg.Version,
@@ -84,7 +82,7 @@ func (d *Daemon) Status(ctx context.Context, visible func(sources.Stat) bool) ([
 			MappedAfterEviction: stats.Lingering,
 		},
 		DataPath: d.dataPath(),
-		Models:   d.models.All(ctx, d.filter(ctx, visible)),
+		Models:   d.models.All(ctx, viewer),
 		Counters: Counters{
 			Hits: stats.Hits, Misses: stats.Misses, Loads: stats.Loads,
 			LoadFailures: stats.LoadFailures, Evictions: stats.EvictionsTotal(),
@@ -96,7 +94,7 @@ func (d *Daemon) Status(ctx context.Context, visible func(sources.Stat) bool) ([
 		s.Sources = append(s.Sources, SourceStatus{Spec: src.Spec(), Kind: src.Kind()})
 	}
 	for _, v := range d.cache.Registry().Victims() {
-		if m, ok := d.catalog.Lookup(ctx, v.Key.Model); ok && d.filter(ctx, visible)(m) {
+		if m, ok := d.catalog.Lookup(ctx, v.Key.Model); ok && viewer.Lists(ctx, m) {
 			s.LastEvictions = append(s.LastEvictions, Eviction{At: v.At.UTC(), Part: v.Key.String(), Bytes: v.Bytes, Reason: v.Reason()})
 		}
 	}
@@ -106,25 +104,16 @@ func (d *Daemon) Status(ctx context.Context, visible func(sources.Stat) bool) ([
 	return document(s)
 }
 
-// Processes makes ps.json with the models that visible lets through.
-func (d *Daemon) Processes(ctx context.Context, visible func(sources.Stat) bool) ([]byte, error) {
-	keep := d.filter(ctx, visible)
+// Processes makes ps.json with the models that its viewer may see.
+func (d *Daemon) Processes(ctx context.Context, viewer models.Viewer) ([]byte, error) {
 	out := []models.Use{}
 	d.models.Refresh()
 	for _, u := range d.models.Uses(d.inodeBytes) {
-		if m, ok := d.catalog.Lookup(ctx, u.Model); ok && keep(m) {
+		if m, ok := d.catalog.Lookup(ctx, u.Model); ok && viewer.Lists(ctx, m) {
 			out = append(out, u)
 		}
 	}
 	return document(out)
-}
-
-// filter turns a check of a folder into one of a model.
-func (d *Daemon) filter(ctx context.Context, visible func(sources.Stat) bool) func(*catalog.Model) bool {
-	return func(m *catalog.Model) bool {
-		st, err := m.Folder(ctx)
-		return err == nil && visible(st)
-	}
 }
 
 // Space is what df shows: the budget, and what of it is free.

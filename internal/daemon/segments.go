@@ -49,6 +49,29 @@ func claim(mountPoint string) (*place, error) {
 	return p, nil
 }
 
+// Clear takes away what a killed daemon of a mount point left, and says whether
+// there was anything. What belongs to a daemon that is alive stays.
+func Clear(mountPoint string) (found bool, err error) {
+	base := filepath.Join(runDir, placeName(mountPoint))
+	for _, path := range []string{base + ".lock", base + ".segments"} {
+		if _, err := os.Lstat(path); err == nil {
+			found = true
+		}
+	}
+	if !found {
+		return false, nil
+	}
+	p, err := claim(mountPoint)
+	if errors.Is(err, ErrMountPoint) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	p.release()
+	return true, nil
+}
+
 // lockFile opens and locks path. The last owner removes its file while it holds
 // the lock, so a lock on a file that has lost its name is tried again.
 func lockFile(path, mountPoint string) (*os.File, error) {
@@ -58,7 +81,7 @@ func lockFile(path, mountPoint string) (*os.File, error) {
 			return nil, fmt.Errorf("place for segments: %w", err)
 		}
 		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-			defer f.Close()
+			_ = f.Close()
 			if !errors.Is(err, unix.EWOULDBLOCK) {
 				return nil, fmt.Errorf("lock %s: %w", path, err)
 			}

@@ -46,15 +46,6 @@ func New(c *catalog.Catalog, k *cache.Cache, u *users.Scanner, inodes Inodes, lo
 	return &Models{Catalog: c, Cache: k, users: u, inodes: inodes, log: log, holds: make(map[string]int)}
 }
 
-// find returns a model by name.
-func (m *Models) find(ctx context.Context, name string) (*catalog.Model, error) {
-	model, ok := m.Catalog.Lookup(ctx, name)
-	if !ok {
-		return nil, fmt.Errorf("%s: %w", name, ErrUnknown)
-	}
-	return model, nil
-}
-
 // primary returns the recipes of the model's primary checkpoint, in file order.
 func (m *Models) primary(ctx context.Context, model *catalog.Model) ([]cache.Recipe, error) {
 	cps, err := model.Checkpoints(ctx)

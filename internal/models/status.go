@@ -39,19 +39,29 @@ type Status struct {
 	Error         *string    `json:"error"`
 }
 
-// All returns the status of the models that keep returns true for, by name.
-func (m *Models) All(ctx context.Context, keep func(*catalog.Model) bool) []Status {
+// Viewer says what somebody may see of a model.
+type Viewer interface {
+	Lists(ctx context.Context, m *catalog.Model) bool // that it is there
+	Reads(ctx context.Context, m *catalog.Model) bool // what is in its files
+}
+
+// All returns the status of the models that the viewer may see, by name.
+func (m *Models) All(ctx context.Context, viewer Viewer) []Status {
 	var out []Status
 	var refs map[string]int
 	for _, model := range m.Catalog.Models(ctx) {
-		if keep != nil && !keep(model) {
+		if !viewer.Lists(ctx, model) {
 			continue
 		}
 		info := m.Cache.Registry().Group(model.Name())
 		if refs == nil && m.touched(model.Name(), info) {
 			refs = m.refsByModel()
 		}
-		out = append(out, m.status(ctx, model, info, refs[model.Name()]))
+		s := m.status(ctx, model, info, refs[model.Name()])
+		if s.Error != nil && !viewer.Reads(ctx, model) {
+			s.Error = nil
+		}
+		out = append(out, s)
 	}
 	return out
 }
@@ -98,7 +108,7 @@ func (m *Models) state(ctx context.Context, model *catalog.Model, info registry.
 	switch {
 	case info.Loading:
 		return Loading
-	case info.Items == 0 && info.LastError != nil:
+	case info.Items == 0 && failed(info):
 		return Failed
 	case info.Items == 0:
 		return Absent
@@ -109,13 +119,19 @@ func (m *Models) state(ctx context.Context, model *catalog.Model, info registry.
 	}
 	for _, r := range recipes {
 		if _, ok := m.Cache.Resident(r.Part); !ok {
-			if info.LastError != nil {
+			if failed(info) {
 				return Failed
 			}
 			return Absent
 		}
 	}
 	return Resident
+}
+
+// failed says whether the last load went wrong. One that found no room may find it
+// the next time.
+func failed(info registry.GroupInfo) bool {
+	return info.LastError != nil && !cache.NoRoom(info.LastError)
 }
 
 // size is the primary checkpoint's; 0 where there is none.

@@ -4,28 +4,87 @@
 package tree
 
 import (
+	"context"
 	"slices"
 
 	"github.com/modelfs/modelfs/fs"
+	"github.com/modelfs/modelfs/internal/catalog"
 	"github.com/modelfs/modelfs/internal/users"
 	"github.com/modelfs/modelfs/sources"
 )
 
-// visible returns which folders a caller may read and search: the check that the
-// kernel makes for files, for what lies as rows in one file.
-func visible(c fs.Caller) func(sources.Stat) bool {
-	if c.Uid == 0 {
-		return func(sources.Stat) bool { return true }
+// access is what a caller may see: the checks that the kernel makes for files, for
+// what lies as rows in one file or in an attribute.
+type access struct {
+	uid    uint32
+	groups []uint32
+}
+
+func accessOf(c fs.Caller) access {
+	a := access{uid: c.Uid}
+	if c.Uid != 0 {
+		a.groups = append(users.Groups(c.Pid), c.Gid)
 	}
-	groups := append(users.Groups(c.Pid), c.Gid)
-	return func(st sources.Stat) bool {
-		bits := st.Mode
-		switch {
-		case c.Uid == st.Uid:
-			bits >>= 6
-		case slices.Contains(groups, st.Gid):
-			bits >>= 3
+	return a
+}
+
+// bits are the caller's own three of a mode.
+func (a access) bits(st sources.Stat) uint32 {
+	switch {
+	case a.uid == 0:
+		return 7
+	case a.uid == st.Uid:
+		return st.Mode >> 6 & 7
+	case slices.Contains(a.groups, st.Gid):
+		return st.Mode >> 3 & 7
+	}
+	return st.Mode & 7
+}
+
+func (a access) reads(st sources.Stat) bool { return a.bits(st)&4 != 0 }
+
+// Lists says whether the caller may look into a model's folder.
+func (a access) Lists(ctx context.Context, m *catalog.Model) bool {
+	st, err := m.Folder(ctx)
+	return err == nil && a.bits(st)&5 == 5
+}
+
+// Reads says whether the caller may read all of a model's weights: an error about
+// them may quote what they contain.
+func (a access) Reads(ctx context.Context, m *catalog.Model) bool {
+	if a.uid == 0 {
+		return true
+	}
+	cps, err := m.Checkpoints(ctx)
+	if err != nil || !a.Lists(ctx, m) {
+		return false
+	}
+	for _, cp := range cps.All {
+		if st, err := cp.Stat(ctx); err != nil || !a.reads(st) {
+			return false
 		}
-		return bits&5 == 5
 	}
+	return true
+}
+
+// narrowed are the mode bits of a folder that shows what files contain: who may not
+// read those may not look into it.
+func narrowed(folder, files sources.Stat) uint32 {
+	keep := uint32(0o7)
+	if folder.Uid == files.Uid {
+		keep |= 0o700
+	}
+	if folder.Gid == files.Gid {
+		keep |= 0o070
+	}
+	read := files.Mode & 0o444
+	mode := folder.Mode & (read | read>>2 | read>>1 | 0o7000)
+	if keep != 0o777 {
+		// Other owners: what the files give to their owner and group says nothing
+		// about the folder's, who are among the others at most.
+		others := files.Mode & 4
+		others |= others>>2 | others>>1
+		mode &= keep | others<<6 | others<<3 | 0o7000
+	}
+	return mode
 }

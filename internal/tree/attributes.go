@@ -27,7 +27,7 @@ const (
 	loadingAttr  = "user.modelfs.loading" // bytes that have arrived, for progress
 )
 
-func (m *modelFolder) Xattr(ctx context.Context, _ fs.Caller, name string) ([]byte, error) {
+func (m *modelFolder) Xattr(ctx context.Context, c fs.Caller, name string) ([]byte, error) {
 	switch name {
 	case waitAttr:
 		if err := m.t.models.Load(ctx, m.model); err != nil {
@@ -37,6 +37,9 @@ func (m *modelFolder) Xattr(ctx context.Context, _ fs.Caller, name string) ([]by
 	case loadingAttr:
 		return number(m.t.models.Cache.Loading(m.model.Name())), nil
 	case errorAttr:
+		if !accessOf(c).Reads(ctx, m.model) {
+			return nil, fs.ErrAccess
+		}
 		m.t.checkIndex(ctx, m.model)
 	}
 	return modelAttr(m.t.models.Status(ctx, m.model), name)
@@ -92,7 +95,7 @@ func (m *modelFolder) SetXattr(ctx context.Context, _ fs.Caller, name string, va
 		return nil
 	case ttlAttr:
 		s, err := strconv.ParseFloat(text, 64)
-		if err != nil || s < 0 || s > float64(1<<32) {
+		if err != nil || !(s >= 0 && s <= 1<<32) { // NaN is neither
 			return fs.ErrInvalid
 		}
 		reg.SetTTL(m.model.Name(), time.Duration(s*float64(time.Second)))

@@ -52,9 +52,9 @@ func (r *report) Open(ctx context.Context, c fs.Caller, _ bool) (fs.Content, err
 	var err error
 	switch r.name {
 	case "status.json":
-		b, err = r.t.reports.Status(ctx, visible(c))
+		b, err = r.t.reports.Status(ctx, accessOf(c))
 	case "ps.json":
-		b, err = r.t.reports.Processes(ctx, visible(c))
+		b, err = r.t.reports.Processes(ctx, accessOf(c))
 	case "metrics":
 		b, err = r.t.reports.Metrics(ctx)
 	}

@@ -34,10 +34,23 @@ var (
 	_ fs.Attributed = (*tensorsFolder)(nil)
 )
 
+// Attr is that of the model's folder, closed to whom the checkpoint's files are
+// closed: their tensors' names are part of their content.
 func (f *tensorsFolder) Attr(ctx context.Context) (fs.Attr, error) {
 	st, err := f.model.Folder(ctx)
 	if err != nil {
 		return fs.Attr{}, fail(err)
+	}
+	cp, _, err := f.checkpoint(ctx)
+	if err != nil {
+		return fs.Attr{}, err
+	}
+	if cp != nil {
+		files, err := cp.Stat(ctx)
+		if err != nil {
+			return fs.Attr{}, fail(err)
+		}
+		st.Mode = narrowed(st, files)
 	}
 	return folderAttr(shown(st)), nil
 }
@@ -163,13 +176,16 @@ func (f *tensorsFolder) others(cps *catalog.Checkpoints) []fs.DirEntry {
 	return out
 }
 
-func (f *tensorsFolder) Xattr(ctx context.Context, _ fs.Caller, name string) ([]byte, error) {
+func (f *tensorsFolder) Xattr(ctx context.Context, c fs.Caller, name string) ([]byte, error) {
 	if name != errorAttr || f.dir != "" {
 		return nil, fs.ErrNoAttr
 	}
 	cp, _, err := f.checkpoint(ctx)
 	if err != nil || cp == nil {
 		return nil, fs.ErrNoAttr
+	}
+	if st, err := cp.Stat(ctx); err != nil || !accessOf(c).reads(st) {
+		return nil, fs.ErrAccess
 	}
 	ix, err := cp.Index(ctx)
 	if err != nil {
@@ -270,6 +286,7 @@ func (f *tensorFile) Open(ctx context.Context, _ fs.Caller, nonblock bool) (fs.C
 		return nil, err
 	}
 	if gen, err := f.model.Generation(ctx, r.Part.File); err != nil || gen != r.Part.Gen {
+		f.cp.Recheck() // the kernel looks up again, once
 		return nil, fail(cmp.Or(err, fs.ErrStale))
 	}
 	f.t.places.Store(r.Part, f.path(ctx))
@@ -290,7 +307,7 @@ func (f *tensorFile) path(ctx context.Context) string {
 	if f.npy {
 		path += ".npy"
 	}
-	if cps, err := f.model.Checkpoints(ctx); err == nil && cps.Primary != f.cp {
+	if cps, err := f.model.Checkpoints(ctx); err == nil && (cps.Primary == nil || cps.Primary.Name != f.cp.Name) {
 		path = f.cp.Name + "/" + path
 	}
 	return "tensors/" + f.model.Name() + "/" + path

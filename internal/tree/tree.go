@@ -20,8 +20,8 @@ import (
 
 // Reports makes the files below .modelfs/, each at its open, for one caller.
 type Reports interface {
-	Status(ctx context.Context, visible func(sources.Stat) bool) ([]byte, error)
-	Processes(ctx context.Context, visible func(sources.Stat) bool) ([]byte, error)
+	Status(ctx context.Context, v models.Viewer) ([]byte, error)
+	Processes(ctx context.Context, v models.Viewer) ([]byte, error)
 	Metrics(ctx context.Context) ([]byte, error)
 	Space() fs.Space
 }

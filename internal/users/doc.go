@@ -11,7 +11,7 @@
 //
 // A scan costs about a millisecond for a small machine and 0.4 s for 500
 // processes with 300 mappings each, so it is made when somebody asks and kept
-// for a second. Nothing is decided by it: whether a segment may go rests on
+// for half a second. Nothing is decided by it: whether a segment may go rests on
 // handles and on the lease.
 //
 // Never stat a file below /proc/PID/fd or map_files here: that sends a request
