@@ -64,6 +64,9 @@ func (r *Registry[K, V]) Acquire(ctx context.Context, key K, size int64, load Lo
 		case <-ctx.Done():
 			r.leave(it, w)
 			return nil, ctx.Err()
+		case <-r.ctx.Done():
+			r.leave(it, w)
+			return nil, ErrClosed
 		}
 	}
 }

@@ -20,6 +20,9 @@ type bench struct {
 	*Registry[string, string]
 	t *testing.T
 
+	evict, inUse func(k, v string) error // first of all in the functions of the Config
+	change       func(k string)
+
 	mu     sync.Mutex
 	loads  int
 	mapped map[string]bool // values in use without a reference
@@ -31,11 +34,11 @@ var errOrigin = errors.New("origin is broken")
 
 // bubble runs a test in a synctest bubble with a registry, whose invariants are
 // checked at the end.
-func bubble(t *testing.T, cfg Config[string, string], test func(b *bench)) {
+func bubble(t *testing.T, cfg Config[string, string], test func(t *testing.T, b *bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, cfg)
-		test(b)
+		test(t, b)
 		synctest.Wait()
 		check(t, b.Registry)
 		b.Close()
@@ -47,23 +50,27 @@ func newBench(t *testing.T, cfg Config[string, string]) *bench {
 	if cfg.Group == nil {
 		cfg.Group = func(k string) string { return strings.Split(k, "/")[0] }
 	}
-	evict := cfg.Evict
 	cfg.Evict = func(k, v string) error {
-		if evict != nil {
-			if err := evict(k, v); err != nil {
+		if b.evict != nil {
+			if err := b.evict(k, v); err != nil {
 				return err
 			}
 		}
-		if b.inUse(k, v) {
-			return fmt.Errorf("%s is mapped: %w", v, ErrBusy)
+		return b.busy(v)
+	}
+	cfg.InUse = func(k, v string) bool {
+		if b.inUse != nil {
+			if err := b.inUse(k, v); err != nil {
+				return true
+			}
 		}
-		return nil
+		return b.busy(v) != nil
 	}
-	if cfg.InUse == nil {
-		cfg.InUse = b.inUse
-	}
-	if cfg.OnChange == nil {
-		cfg.OnChange = func(k string) { b.lock(func() { b.told = append(b.told, k) }) }
+	cfg.OnChange = func(k string) {
+		b.lock(func() { b.told = append(b.told, k) })
+		if b.change != nil {
+			b.change(k)
+		}
 	}
 	cfg.Wake = func() { b.lock(func() { b.wakes++ }) }
 	b.Registry = New(cfg)
@@ -76,9 +83,13 @@ func (b *bench) lock(f func()) {
 	f()
 }
 
-func (b *bench) inUse(_, v string) (used bool) {
-	b.lock(func() { used = b.mapped[v] })
-	return used
+func (b *bench) busy(v string) (err error) {
+	b.lock(func() {
+		if b.mapped[v] {
+			err = fmt.Errorf("%s is mapped: %w", v, ErrBusy)
+		}
+	})
+	return err
 }
 
 // use says that a value is used unseen from now on, or no more.
@@ -124,6 +135,93 @@ func (b *bench) fails(key string, size int64) error {
 		b.t.Fatalf("acquire %s: %s, want an error", key, l.Value())
 	}
 	return err
+}
+
+// slow is a load that ends when it is told how, or with its context.
+func (b *bench) slow(key string) (Load[string], chan<- error) {
+	end := make(chan error)
+	return func(ctx context.Context) (string, error) {
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case err := <-end:
+			if err != nil {
+				return "", err
+			}
+			return b.load(key)(ctx)
+		}
+	}, end
+}
+
+// caller is an Acquire in a goroutine of its own.
+type caller struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+	lease  *Lease[string] // after done
+	err    error
+}
+
+// begin returns when the caller can do no more by itself.
+func (b *bench) begin(key string, size int64, load Load[string]) *caller {
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &caller{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(c.done)
+		defer cancel()
+		c.lease, c.err = b.Acquire(ctx, key, size, load)
+	}()
+	synctest.Wait()
+	return c
+}
+
+// over says whether a caller has returned, once nothing can move by itself.
+func (c *caller) over() bool {
+	synctest.Wait()
+	select {
+	case <-c.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// value is what a caller got, which must have returned without an error.
+func (b *bench) value(c *caller) string {
+	b.t.Helper()
+	if !c.over() || c.err != nil {
+		b.t.Fatalf("acquire has returned: %v, with the error %v", c.over(), c.err)
+	}
+	return c.lease.Value()
+}
+
+// failed is the error of a caller, which must have returned one.
+func (b *bench) failed(c *caller, want error) {
+	b.t.Helper()
+	if !c.over() || !errors.Is(c.err, want) {
+		b.t.Errorf("acquire has returned: %v, with the error %v, want %v", c.over(), c.err, want)
+	}
+}
+
+// waits says that callers have not returned.
+func (b *bench) waits(calls ...*caller) {
+	b.t.Helper()
+	for i, c := range calls {
+		if c.over() {
+			b.t.Errorf("call %d has returned: %v, %v", i, c.lease, c.err)
+		}
+	}
+}
+
+// wantGone compares the victims and their reasons, the first one first.
+func (b *bench) wantGone(want ...string) {
+	b.t.Helper()
+	var got []string
+	for _, v := range b.Victims() {
+		got = append(got, fmt.Sprint(v.Key, " ", v.Why))
+	}
+	if !slices.Equal(got, want) {
+		b.t.Errorf("freed: %q, want %q", got, want)
+	}
 }
 
 // have returns the keys that can be found, sorted.

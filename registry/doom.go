@@ -70,7 +70,7 @@ func (r *Registry[K, V]) retry(it *item[K, V]) (freed bool) {
 		return false
 	}
 	r.mu.Lock()
-	if it.idle() && it.leases == leases {
+	if it.idle() && !it.doomed && it.leases == leases {
 		r.unseen.remove(it)
 		r.seenLocked(it)
 		it.asked, it.quiet = 0, false

@@ -62,16 +62,6 @@ func (f *flight[K, V]) dropLocked() {
 	f.cancelUnlessWantedLocked()
 }
 
-// abandonLocked gives all who wait an error; the load itself goes on.
-func (f *flight[K, V]) abandonLocked(err error) {
-	for _, w := range append(f.waiters, f.owner) {
-		if w != nil && !w.inBackground() {
-			w.told <- outcome[V]{err: err}
-		}
-	}
-	f.owner, f.waiters = nil, nil
-}
-
 func (f *flight[K, V]) cancelUnlessWantedLocked() {
 	if f.owner == nil && len(f.waiters) == 0 && !f.background {
 		f.cancelled = true
@@ -92,14 +82,15 @@ func (r *Registry[K, V]) leave(it *item[K, V], w *waiter[V]) {
 		return
 	default:
 	}
-	f := it.flight // not nil: no outcome was told
-	if f.owner == w {
-		f.owner = nil
+	if f := it.flight; f != nil { // nil: it failed at Close, which tells by Registry.ctx
+		if f.owner == w {
+			f.owner = nil
+		}
+		if i := slices.Index(f.waiters, w); i >= 0 {
+			f.waiters = slices.Delete(f.waiters, i, i+1)
+		}
+		f.cancelUnlessWantedLocked()
 	}
-	if i := slices.Index(f.waiters, w); i >= 0 {
-		f.waiters = slices.Delete(f.waiters, i, i+1)
-	}
-	f.cancelUnlessWantedLocked()
 	r.mu.Unlock()
 }
 

@@ -50,7 +50,7 @@ type Registry[K comparable, V any] struct {
 	cfg Config[K, V]
 
 	born    time.Time
-	ctx     context.Context // ends at Close
+	ctx     context.Context // ends at Close: for loads, and for who waits for one
 	stop    context.CancelFunc
 	running sync.WaitGroup // loads
 	turn    chan struct{}  // full while one reservation frees others
@@ -101,11 +101,6 @@ func New[K comparable, V any](cfg Config[K, V]) *Registry[K, V] {
 func (r *Registry[K, V]) Close() {
 	r.mu.Lock()
 	r.closed = true
-	for _, it := range r.items {
-		if it.flight != nil {
-			it.flight.abandonLocked(ErrClosed)
-		}
-	}
 	r.mu.Unlock()
 	r.stop()
 	r.running.Wait()

@@ -4,6 +4,7 @@
 package sources
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -19,9 +20,11 @@ import (
 	"github.com/modelfs/modelfs/loaders"
 )
 
-// maxDepth bounds how deep below a source a model may lie, and with it what a
-// loop of symlinked folders can cost.
-const maxDepth = 12
+// What a tree of symlinks can cost.
+const (
+	maxDepth  = 12     // how deep below a source a model may lie
+	maxLinked = 10_000 // how many folders below links one scan looks into
+)
 
 // fixed is the folder of a model whose place does not change.
 func fixed(dir string) func() (string, error) { return func() (string, error) { return dir, nil } }
@@ -37,7 +40,7 @@ func (s *folder) Spec() string { return s.spec }
 func (s *folder) Kind() string { return "folder" }
 
 func (s *folder) Scan(ctx context.Context) ([]*Model, error) {
-	entries, err := list(s.dir)
+	entries, err := list(s.dir, s.dir)
 	if err != nil {
 		return nil, fmt.Errorf("scan %s: %w", s.spec, err)
 	}
@@ -47,10 +50,10 @@ func (s *folder) Scan(ctx context.Context) ([]*Model, error) {
 		}
 	}
 	models := loose(s.dir, entries)
-	scan := descent{ctx: ctx, before: s.seen, now: make(map[string]glance, len(s.seen))}
+	scan := descent{ctx: ctx, top: s.dir, before: s.seen, now: make(map[string]glance, len(s.seen))}
 	for _, e := range entries {
 		if e.Folder {
-			scan.descend(s.dir, e.Name, 1)
+			scan.descend(e, "", 1)
 		}
 	}
 	if ctx.Err() == nil {
@@ -67,7 +70,7 @@ func (s *folder) Scan(ctx context.Context) ([]*Model, error) {
 type glance struct {
 	generation Generation
 	model      bool
-	folders    []string
+	folders    []Entry
 	lasting    bool
 }
 
@@ -78,17 +81,25 @@ const settled = 2 * time.Second
 // descent is one scan of a tree.
 type descent struct {
 	ctx         context.Context
+	top         string // the source's folder
 	before, now map[string]glance
+	linked      int // folders that were looked into below links
 	found       []*Model
 }
 
 // descend looks for the topmost folders that are models. Hidden folders hold
 // caches and version control, not models.
-func (d *descent) descend(root, rel string, depth int) {
-	if depth > maxDepth || strings.HasPrefix(path.Base(rel), ".") || d.ctx.Err() != nil {
+func (d *descent) descend(e Entry, above string, depth int) {
+	if depth > maxDepth || strings.HasPrefix(e.Name, ".") || d.ctx.Err() != nil {
 		return
 	}
-	dir := path.Join(root, rel)
+	if e.link {
+		if d.linked++; d.linked > maxLinked {
+			return
+		}
+	}
+	rel := path.Join(above, e.Name)
+	dir := path.Join(d.top, rel)
 	g, ok := d.look(dir)
 	if !ok {
 		return
@@ -98,8 +109,9 @@ func (d *descent) descend(root, rel string, depth int) {
 		d.found = append(d.found, &Model{name: rel, folder: fixed(dir)})
 		return
 	}
-	for _, name := range g.folders {
-		d.descend(root, path.Join(rel, name), depth+1)
+	for _, below := range g.folders {
+		below.link = below.link || e.link
+		d.descend(below, rel, depth+1)
 	}
 }
 
@@ -113,7 +125,7 @@ func (d *descent) look(dir string) (glance, bool) {
 	if known, ok := d.before[dir]; ok && known.lasting && known.generation == g.generation {
 		return known, true
 	}
-	entries, links, err := listLinks(dir)
+	entries, links, err := listLinks(d.top, dir)
 	if err != nil {
 		return glance{}, false
 	}
@@ -122,7 +134,7 @@ func (d *descent) look(dir string) (glance, bool) {
 	for _, e := range entries {
 		switch {
 		case e.Folder:
-			g.folders = append(g.folders, e.Name)
+			g.folders = append(g.folders, e)
 		case isModelFile(e.Name) || isWeight(e.Name):
 			g.model, g.folders = true, nil
 			return g, true
@@ -142,7 +154,8 @@ var shardSuffix = regexp.MustCompile(`-\d{5}-of-\d{5}$`)
 // looseName is the model that a weight file in a source folder itself is: its
 // name without extension and shard number.
 func looseName(file string) string {
-	return shardSuffix.ReplaceAllString(strings.TrimSuffix(file, path.Ext(file)), "")
+	stem := strings.TrimSuffix(file, path.Ext(file))
+	return cmp.Or(shardSuffix.ReplaceAllString(stem, ""), stem)
 }
 
 // loose makes the models of the weight files that lie in a source folder itself.

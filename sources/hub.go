@@ -29,7 +29,7 @@ func (s *hub) Spec() string { return s.spec }
 func (s *hub) Kind() string { return "huggingface" }
 
 func (s *hub) Scan(ctx context.Context) ([]*Model, error) {
-	entries, err := list(s.dir)
+	entries, err := list(s.dir, s.dir)
 	if err != nil {
 		return nil, fmt.Errorf("scan %s: %w", s.spec, err)
 	}
@@ -101,7 +101,7 @@ func (r *revision) find() (string, error) {
 	case !errors.Is(err, iofs.ErrNotExist):
 		return "", err
 	}
-	entries, err := list(snapshots)
+	entries, err := list(snapshots, snapshots)
 	if err != nil {
 		return "", err
 	}

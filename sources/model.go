@@ -36,13 +36,24 @@ func (m *Model) path(rel string) (string, error) {
 	if rel == "" {
 		return dir, nil
 	}
-	if !iofs.ValidPath(rel) || rel == "." || strings.ContainsRune(rel, 0) {
+	if !local(rel) {
 		return "", fmt.Errorf("%q in %s: %w", rel, m.name, iofs.ErrNotExist)
 	}
 	if first, _, _ := strings.Cut(rel, "/"); m.only != nil && !slices.Contains(m.only, first) {
 		return "", fmt.Errorf("%s in %s: %w", rel, m.name, iofs.ErrNotExist)
 	}
 	return path.Join(dir, rel), nil
+}
+
+// local says whether a path stays below where it begins. Its names are bytes, as on
+// disk: io/fs.ValidPath wants UTF-8.
+func local(rel string) bool {
+	for name := range strings.SplitSeq(rel, "/") {
+		if name == "" || name == "." || name == ".." || strings.ContainsRune(name, 0) {
+			return false
+		}
+	}
+	return true
 }
 
 // Stat returns the attributes of a file or folder of the model; of the model's
@@ -106,7 +117,11 @@ func (m *Model) List(rel string) ([]Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries, err := list(p)
+	top, err := m.folder()
+	if err != nil {
+		return nil, err
+	}
+	entries, err := list(top, p)
 	if err != nil {
 		return nil, err
 	}
@@ -116,36 +131,57 @@ func (m *Model) List(rel string) ([]Entry, error) {
 	return entries, nil
 }
 
-// list reads a folder; what is neither a file nor a folder in the end is left
-// out.
-func list(dir string) ([]Entry, error) {
-	entries, _, err := listLinks(dir)
+// list reads a folder below top, or top itself; what is neither a file nor a folder
+// in the end is left out, and links to a folder on the way down to it.
+func list(top, dir string) ([]Entry, error) {
+	entries, _, err := listLinks(top, dir)
 	return entries, err
 }
 
-// listLinks lists a folder and says whether any entry is a symlink.
-func listLinks(dir string) (out []Entry, links bool, err error) {
+// listLinks lists a folder and says whether anything in it is a symlink.
+func listLinks(top, dir string) (out []Entry, links bool, err error) {
 	found, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, false, err
 	}
 	out = make([]Entry, 0, len(found))
+	var above []os.FileInfo // dir and the folders up to top
 	for _, e := range found {
-		kind := e.Type()
-		if kind&iofs.ModeSymlink != 0 {
+		kind, link := e.Type(), e.Type()&iofs.ModeSymlink != 0
+		if link {
 			links = true
 			target, err := os.Stat(path.Join(dir, e.Name()))
 			if err != nil {
 				continue
 			}
 			kind = target.Mode().Type()
+			if above == nil {
+				above = folders(top, dir)
+			}
+			if slices.ContainsFunc(above, func(f os.FileInfo) bool { return os.SameFile(f, target) }) {
+				continue // a loop
+			}
 		}
 		switch kind {
 		case 0:
-			out = append(out, Entry{Name: e.Name()})
+			out = append(out, Entry{Name: e.Name(), link: link})
 		case iofs.ModeDir:
-			out = append(out, Entry{Name: e.Name(), Folder: true})
+			out = append(out, Entry{Name: e.Name(), Folder: true, link: link})
 		}
 	}
 	return out, links, nil
+}
+
+// folders are those on the way from dir up to top.
+func folders(top, dir string) []os.FileInfo {
+	var out []os.FileInfo
+	for {
+		if st, err := os.Stat(dir); err == nil {
+			out = append(out, st)
+		}
+		if dir == top || len(dir) <= len(top) {
+			return out
+		}
+		dir = path.Dir(dir)
+	}
 }

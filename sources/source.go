@@ -40,7 +40,7 @@ func Resolve(spec string) (Source, error) {
 	case !st.IsDir():
 		return nil, fmt.Errorf("%w: %s is neither a file nor a folder", ErrSpec, spec)
 	}
-	entries, err := list(abs)
+	entries, err := list(abs, abs)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s cannot be read: %w", ErrSpec, spec, err)
 	}

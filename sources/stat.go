@@ -80,4 +80,5 @@ func newStat(st *unix.Stat_t, r reach) Stat {
 type Entry struct {
 	Name   string
 	Folder bool
+	link   bool // reached through a symlink
 }

@@ -4,6 +4,7 @@
 package sources
 
 import (
+	"errors"
 	"fmt"
 	iofs "io/fs"
 	"os"
@@ -84,6 +85,10 @@ func walk(name string) (real string, st unix.Stat_t, r reach, err error) {
 		case "", ".":
 			continue
 		case "..":
+			if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+				return "", st, r, &os.PathError{Op: "stat", Path: name, Err: unix.ENOTDIR}
+			}
+			r.passes(at, &st)
 			at = path.Dir(at)
 			if err := unix.Lstat(at, &st); err != nil {
 				return "", st, r, &os.PathError{Op: "stat", Path: at, Err: err}
@@ -104,9 +109,12 @@ func walk(name string) (real string, st unix.Stat_t, r reach, err error) {
 			continue
 		}
 		if links++; links > maxLinks {
-			return "", st, r, &os.PathError{Op: "stat", Path: name, Err: unix.ELOOP}
+			return "", st, r, fmt.Errorf("%s leads through more than %d links: %w", name, maxLinks, iofs.ErrNotExist)
 		}
 		target, err := os.Readlink(next)
+		if errors.Is(err, unix.EINVAL) { // it was a link a moment ago
+			err = ErrReplaced
+		}
 		if err != nil {
 			return "", st, r, fmt.Errorf("follow %s: %w", next, err)
 		}
@@ -133,6 +141,9 @@ func walk(name string) (real string, st unix.Stat_t, r reach, err error) {
 // blocking, and sees that it still is the same file.
 func openReal(real string, want *unix.Stat_t) (*os.File, error) {
 	fd, err := unix.Open(real, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
+	if errors.Is(err, unix.ELOOP) { // it was no link a moment ago
+		err = ErrReplaced
+	}
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: real, Err: err}
 	}

@@ -207,8 +207,8 @@ func TestMaxModels(t *testing.T) {
 		if _, err := d.open(d.model("b/model.safetensors"), unix.O_RDONLY); !errors.Is(err, unix.ENOMEM) {
 			t.Errorf("a third model while two are in use: %v, want ENOMEM", err)
 		}
-		if !strings.Contains(d.log.String(), "maximum of 2 models") {
-			t.Errorf("the log does not say why:\n%s", d.log)
-		}
+		eventually(t, time.Second, "the log says why", func() bool {
+			return strings.Contains(d.log.String(), "maximum of 2 models")
+		})
 	})
 }

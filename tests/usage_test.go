@@ -129,7 +129,7 @@ func TestStat(t *testing.T) {
 		for path, mode := range map[string]uint32{
 			"models/m/config.json": unix.S_IFREG | 0o640, "tensors/m/index.json": unix.S_IFREG | 0o640,
 			"tensors/m/weight": unix.S_IFREG | 0o640, "tensors/m/weight.npy": unix.S_IFREG | 0o640,
-			"models/m": unix.S_IFDIR | 0o755, "tensors/m": unix.S_IFDIR | 0o755, "models": unix.S_IFDIR | 0o755,
+			"models/m": unix.S_IFDIR | 0o755, "tensors/m": unix.S_IFDIR | 0o750, "models": unix.S_IFDIR | 0o755,
 			".modelfs/status.json": unix.S_IFREG | 0o444,
 		} {
 			st := must(d.stat(d.at(path)))(t)

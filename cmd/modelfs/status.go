@@ -76,7 +76,7 @@ func statusText(s *statusReport) string {
 		if i == 0 {
 			what = "shadowed"
 		}
-		line(what, "%s: an earlier source has a model of this name", name)
+		line(what, "%s", name)
 	}
 	return b.String()
 }

@@ -96,7 +96,7 @@ func (c *Catalog) current() bool {
 }
 
 // mergeLocked puts the sources' models into one list. A name that is taken, or
-// that lies below or above a model of an earlier source, is shadowed.
+// that lies below or above an earlier model, is shadowed.
 func (c *Catalog) mergeLocked(found [][]*sources.Model) {
 	models := make(map[string]*Model)
 	folders := make(map[string]bool)
@@ -120,7 +120,7 @@ func (c *Catalog) mergeLocked(found [][]*sources.Model) {
 		}
 	}
 	if !slices.Equal(shadowed, c.shadowed) && len(shadowed) > 0 {
-		c.log.Warn("models that cannot be seen: their names are taken by an earlier source", "models", shadowed)
+		c.log.Warn("models that cannot be seen: their names are taken", "models", shadowed)
 	}
 	c.models, c.shadowed = models, shadowed
 	c.names = make([]string, 0, len(models))
@@ -132,14 +132,14 @@ func (c *Catalog) mergeLocked(found [][]*sources.Model) {
 
 func taken(models map[string]*Model, folders map[string]bool, name string) string {
 	if models[name] != nil {
-		return "another source has a model of that name"
+		return "another model has that name"
 	}
 	if folders[name] {
-		return "another source has models below that name"
+		return "other models lie below that name"
 	}
 	for at := strings.IndexByte(name, '/'); at >= 0; {
 		if models[name[:at]] != nil {
-			return "another source has the model " + name[:at]
+			return "it lies below the model " + name[:at]
 		}
 		next := strings.IndexByte(name[at+1:], '/')
 		if next < 0 {

@@ -242,12 +242,12 @@ func TestShadowed(t *testing.T) {
 	}{
 		{"no conflict", []string{"a/w.gguf"}, []string{"b/w.gguf"}, []string{"a", "b"}, "", ""},
 		{"names that only begin alike", []string{"a/w.gguf", "org/m/w.gguf"}, []string{"ab/w.gguf", "a.b/w.gguf", "org/mm/w.gguf"}, []string{"a", "a.b", "ab", "org/m", "org/mm"}, "", ""},
-		{"one name", []string{"a/w.gguf", "x/w.gguf"}, []string{"a/w.gguf", "y/w.gguf"}, []string{"a", "x", "y"}, "a", "another source has a model of that name"},
-		{"a file and a folder", []string{"a.gguf"}, []string{"a/w.gguf"}, []string{"a"}, "a", "another source has a model of that name"},
-		{"below a model", []string{"a/w.gguf"}, []string{"a/b/w.gguf", "c/w.gguf"}, []string{"a", "c"}, "a/b", "another source has the model a"},
-		{"far below a model", []string{"a/b/w.gguf"}, []string{"a/b/c/d/w.gguf"}, []string{"a/b"}, "a/b/c/d", "another source has the model a/b"},
-		{"above a model", []string{"a/b/w.gguf"}, []string{"a/w.gguf", "c/w.gguf"}, []string{"a/b", "c"}, "a", "another source has models below that name"},
-		{"far above a model", []string{"a/b/c/w.gguf"}, []string{"a.gguf"}, []string{"a/b/c"}, "a", "another source has models below that name"},
+		{"one name", []string{"a/w.gguf", "x/w.gguf"}, []string{"a/w.gguf", "y/w.gguf"}, []string{"a", "x", "y"}, "a", "another model has that name"},
+		{"a file and a folder", []string{"a.gguf"}, []string{"a/w.gguf"}, []string{"a"}, "a", "another model has that name"},
+		{"below a model", []string{"a/w.gguf"}, []string{"a/b/w.gguf", "c/w.gguf"}, []string{"a", "c"}, "a/b", "it lies below the model a"},
+		{"far below a model", []string{"a/b/w.gguf"}, []string{"a/b/c/d/w.gguf"}, []string{"a/b"}, "a/b/c/d", "it lies below the model a/b"},
+		{"above a model", []string{"a/b/w.gguf"}, []string{"a/w.gguf", "c/w.gguf"}, []string{"a/b", "c"}, "a", "other models lie below that name"},
+		{"far above a model", []string{"a/b/c/w.gguf"}, []string{"a.gguf"}, []string{"a/b/c"}, "a", "other models lie below that name"},
 		{"one folder, many models", []string{"org/m/w.gguf"}, []string{"org/n/w.gguf"}, []string{"org/m", "org/n"}, "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

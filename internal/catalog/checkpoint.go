@@ -88,13 +88,16 @@ func (cp *Checkpoint) Stat(ctx context.Context) (sources.Stat, error) {
 			all = st
 			continue
 		}
+		// One file's owner or group is among the others of the other: those get
+		// what both give to all of them.
+		both := all.Mode & st.Mode
 		switch {
 		case st.Uid != all.Uid:
-			all.Mode &= st.Mode & 0o007
+			all.Mode = both & (both >> 3) & (both >> 6) & 7
 		case st.Gid != all.Gid:
-			all.Mode &= st.Mode & 0o707
+			all.Mode = both&0o700 | both&(both>>3)&7
 		default:
-			all.Mode &= st.Mode
+			all.Mode = both
 		}
 		if st.Mtime.After(all.Mtime) {
 			all.Mtime = st.Mtime
@@ -105,7 +108,9 @@ func (cp *Checkpoint) Stat(ctx context.Context) (sources.Stat, error) {
 
 const (
 	indexSuffix = ".index.json"
-	maxFolders  = 12 // below a model's folder, which bounds loops of symlinks
+	// What symlinks below a model's folder can cost.
+	maxFolders = 12 // deep
+	maxLooks   = 10_000
 )
 
 // findCheckpoints looks at the names of the model's files, and into its lists of
@@ -155,6 +160,7 @@ type finder struct {
 	ctx   context.Context
 	src   *sources.Model
 
+	looks   int      // folders that were looked into
 	weights []string // weight files, in the order of the walk
 	lists   []string // lists of shards
 	byFile  map[string]*Checkpoint
@@ -174,7 +180,8 @@ func (f *finder) folder(rel string, depth int) error {
 		p := path.Join(rel, e.Name)
 		switch {
 		case strings.HasPrefix(e.Name, "."):
-		case e.Folder && depth < maxFolders && f.ctx.Err() == nil:
+		case e.Folder && depth < maxFolders && f.looks < maxLooks && f.ctx.Err() == nil:
+			f.looks++
 			if err := f.folder(p, depth+1); err != nil {
 				return err
 			}
@@ -226,7 +233,11 @@ func (f *finder) sharded(list string) {
 		wrong = fmt.Errorf("%s names %d files that are not there: %s: %w",
 			list, len(missing), strings.Join(missing[:min(3, len(missing))], ", "), iofs.ErrNotExist)
 	}
-	f.add(strings.TrimSuffix(list, indexSuffix), files, wrong)
+	name := strings.TrimSuffix(list, indexSuffix)
+	if f.nameTaken(name) {
+		name = list
+	}
+	f.add(name, files, wrong)
 }
 
 func (f *finder) readList(list string) (*safetensors.ShardIndex, error) {
@@ -260,7 +271,7 @@ func (f *finder) series() {
 		files := groups[key]
 		name, total, _ := strings.Cut(key, "\x00")
 		var err error
-		if want := atoi(total); len(files) != want {
+		if want := atoi(total); len(files) != want || !consecutive(files) {
 			err = fmt.Errorf("%s: %d of %d shards are there: %w", name, len(files), want, errShards)
 		}
 		if f.nameTaken(name) {
@@ -268,6 +279,17 @@ func (f *finder) series() {
 		}
 		f.add(name, files, err)
 	}
+}
+
+// consecutive says whether the shards are numbers 1, 2, 3 and so on. They come by
+// name.
+func consecutive(files []string) bool {
+	for i, rel := range files {
+		if atoi(shard.FindStringSubmatch(rel)[2]) != i+1 {
+			return false
+		}
+	}
+	return true
 }
 
 var errShards = errors.New("shards are missing")

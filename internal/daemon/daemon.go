@@ -43,7 +43,7 @@ type Daemon struct {
 	place   *place
 	point   *os.File // the locked mount point; nil with a place
 	nodes   *os.File // the journal of node ids; nil without a place
-	mountID int      // in the mount table; 0 before the mount
+	mounted mount    // in the mount table; zero before
 }
 
 // Run makes the mount of cfg and serves it until ctx ends or somebody unmounts,
@@ -176,10 +176,10 @@ func (d *Daemon) serve(ctx context.Context, ready func()) error {
 		return fmt.Errorf("%s is not in the mount table: %w", d.cfg.MountPoint, errors.Join(err, ErrMountPoint))
 	}
 	var running sync.WaitGroup
-	d.mountID = m.id
+	d.mounted = m
 	running.Go(func() { d.janitor.run(ctx) })
 	running.Go(func() {
-		if err := watchUnmount(ctx, d.cfg.MountPoint, m.id); err == nil {
+		if err := watchUnmount(ctx, m); err == nil {
 			d.cfg.Log.Info("unmounted", "mount", d.cfg.MountPoint)
 			stop()
 		}
@@ -258,7 +258,7 @@ const patience = 200 * time.Millisecond
 // unmount detaches this daemon's mount, unless somebody did so already: another
 // one may be there by now.
 func (d *Daemon) unmount() error {
-	if d.mountID != 0 && !stillThere(d.mountID) {
+	if d.mounted.id != 0 && !stillThere(d.mounted) {
 		return nil
 	}
 	if err := detach(d.cfg.MountPoint); err != nil && !errors.Is(err, unix.EINVAL) {

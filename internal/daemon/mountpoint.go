@@ -78,8 +78,9 @@ func detach(dir string) error {
 
 // mount is one line of the mount table.
 type mount struct {
-	id   int
-	kind string
+	id     int
+	device string // major:minor; no other mount has it while anything of this one is in use
+	kind   string
 }
 
 // mounted returns the topmost mount at a place.
@@ -106,7 +107,7 @@ func findMount(table io.Reader, dir string) (found mount, ok bool, err error) {
 		if err != nil {
 			continue
 		}
-		found, ok = mount{id: id, kind: after[0]}, true
+		found, ok = mount{id: id, device: fields[2], kind: after[0]}, true
 	}
 	return found, ok, lines.Err()
 }
@@ -130,8 +131,14 @@ func unescape(s string) string {
 	return b.String()
 }
 
-// hasMount says whether a mount table has a mount of this id.
-func hasMount(table string, id int) bool {
-	want := strconv.Itoa(id) + " "
-	return strings.HasPrefix(table, want) || strings.Contains(table, "\n"+want)
+// hasMount says whether a mount table has a mount. Its id alone may be another's by
+// now.
+func hasMount(table string, m mount) bool {
+	for line := range strings.Lines(table) {
+		fields := strings.Fields(line)
+		if len(fields) > 2 && fields[0] == strconv.Itoa(m.id) && fields[2] == m.device {
+			return true
+		}
+	}
+	return false
 }

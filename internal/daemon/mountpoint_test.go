@@ -40,9 +40,14 @@ func TestFindMount(t *testing.T) {
 }
 
 func TestHasMount(t *testing.T) {
-	for id, want := range map[int]bool{22: true, 35: true, 3: false, 2: false, 54: false} {
-		if got := hasMount(table, id); got != want {
-			t.Errorf("hasMount(%d) = %v", id, got)
+	for m, want := range map[mount]bool{
+		{id: 35, device: "0:45"}: true,
+		{id: 35, device: "0:46"}: false,
+		{id: 3, device: "0:45"}:  false,
+		{id: 54, device: "0:45"}: false,
+	} {
+		if got := hasMount(table, m); got != want {
+			t.Errorf("hasMount(%v) = %v", m, got)
 		}
 	}
 }

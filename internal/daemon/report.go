@@ -88,7 +88,8 @@ func (d *Daemon) Status(ctx context.Context, viewer models.Viewer) ([]byte, erro
 			LoadFailures: stats.LoadFailures, Evictions: stats.EvictionsTotal(),
 			FallbackOpens: d.cache.Fallbacks(),
 		},
-		Shadowed: d.catalog.Shadowed(),
+		Shadowed:      append([]string{}, d.catalog.Shadowed()...), // [], never null
+		LastEvictions: []Eviction{},
 	}
 	for _, src := range d.sources {
 		s.Sources = append(s.Sources, SourceStatus{Spec: src.Spec(), Kind: src.Kind()})

@@ -11,10 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watchUnmount returns when the mount with this id has left the mount table, or
-// when ctx ends. The kernel tells a poller of the table that it changed; a
+// watchUnmount returns when a mount has left the mount table, or when ctx ends. The kernel tells a poller of the table that it changed; a
 // detached mount whose files are still mapped sends the daemon nothing else.
-func watchUnmount(ctx context.Context, dir string, id int) error {
+func watchUnmount(ctx context.Context, own mount) error {
 	table, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
 		return fmt.Errorf("watch the mount table: %w", err)
@@ -32,14 +31,8 @@ func watchUnmount(ctx context.Context, dir string, id int) error {
 		}
 	}()
 	for {
-		m, ok, err := mounted(dir)
-		if err != nil {
-			return err
-		}
-		if !ok || m.id != id {
-			if !stillThere(id) {
-				return nil
-			}
+		if !stillThere(own) {
+			return nil
 		}
 		fds := []unix.PollFd{
 			{Fd: int32(table.Fd()), Events: unix.POLLPRI | unix.POLLERR},
@@ -54,11 +47,11 @@ func watchUnmount(ctx context.Context, dir string, id int) error {
 	}
 }
 
-// stillThere looks for a mount by its id: something else may be mounted on top.
-func stillThere(id int) bool {
+// stillThere looks for a mount wherever it is: something else may be on top.
+func stillThere(m mount) bool {
 	text, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return true
 	}
-	return hasMount(string(text), id)
+	return hasMount(string(text), m)
 }

@@ -68,23 +68,17 @@ func (a access) Reads(ctx context.Context, m *catalog.Model) bool {
 }
 
 // narrowed are the mode bits of a folder that shows what files contain: who may not
-// read those may not look into it.
+// read those may not look into it. The owner or group of the one may be among the
+// others of the other.
 func narrowed(folder, files sources.Stat) uint32 {
-	keep := uint32(0o7)
-	if folder.Uid == files.Uid {
-		keep |= 0o700
+	owner, group, others := files.Mode>>8&1, files.Mode>>5&1, files.Mode>>2&1
+	if folder.Gid != files.Gid {
+		others &= group
+		group = others
 	}
-	if folder.Gid == files.Gid {
-		keep |= 0o070
+	if folder.Uid != files.Uid {
+		group, others = group&owner, others&owner
+		owner = others
 	}
-	read := files.Mode & 0o444
-	mode := folder.Mode & (read | read>>2 | read>>1 | 0o7000)
-	if keep != 0o777 {
-		// Other owners: what the files give to their owner and group says nothing
-		// about the folder's, who are among the others at most.
-		others := files.Mode & 4
-		others |= others>>2 | others>>1
-		mode &= keep | others<<6 | others<<3 | 0o7000
-	}
-	return mode
+	return folder.Mode & (owner*0o700 | group*0o070 | others*0o007 | 0o7000)
 }
