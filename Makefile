@@ -10,7 +10,9 @@ RACE ?= ./...
 # How long make fuzz gives each target, and which ones (a regular expression).
 FUZZTIME ?= 20s
 FUZZ ?= .
-# Which benchmarks make bench runs, how often, and against which older result.
+# What make bench is told.
+BENCHFLAGS ?=
+# Which benchmarks make microbench runs, how often, and against which older result.
 BENCH ?= .
 COUNT ?= 6
 BASE ?=
@@ -56,7 +58,12 @@ fuzz: ## each fuzz target for FUZZTIME (FUZZ=pattern chooses)
 	@scripts/fuzz '$(FUZZTIME)' '$(FUZZ)' ./...
 
 .PHONY: bench
-bench: build/tools/benchstat ## the Go benchmarks, into build/bench.txt (BENCH=pattern; BASE=older.txt compares)
+bench: ## modelfs and its peers, as root: build/bench.json and docs/benchmarks.md (7 min; BENCHFLAGS=--quick: 15 s)
+	@mkdir -p build
+	go run ./bench --json build/bench.json --markdown docs/benchmarks.md $(BENCHFLAGS)
+
+.PHONY: microbench
+microbench: build/tools/benchstat ## the Go benchmarks, into build/bench.txt (BENCH=pattern; BASE=older.txt compares)
 	go test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) ./... | tee build/bench.txt
 	build/tools/benchstat $(BASE) build/bench.txt
 

@@ -1,3 +1,6 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
 package sources_test
 
 import (

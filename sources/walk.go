@@ -109,7 +109,7 @@ func walk(name string) (real string, st unix.Stat_t, r reach, err error) {
 			continue
 		}
 		if links++; links > maxLinks {
-			return "", st, r, fmt.Errorf("%s leads through more than %d links: %w", name, maxLinks, iofs.ErrNotExist)
+			return "", st, r, &os.PathError{Op: "stat", Path: name, Err: unix.ELOOP}
 		}
 		target, err := os.Readlink(next)
 		if errors.Is(err, unix.EINVAL) { // it was a link a moment ago

@@ -1,3 +1,6 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
 package catalog_test
 
 import (
@@ -6,8 +9,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"testing/synctest"
-	"time"
 )
 
 // One file and a list of shards: two checkpoints, which need two names.

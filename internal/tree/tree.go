@@ -9,6 +9,7 @@ import (
 	iofs "io/fs"
 	"log/slog"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/modelfs/modelfs/fs"
@@ -85,7 +86,7 @@ func fail(err error) error {
 		return fs.ErrStale
 	case errors.Is(err, cache.ErrNotReady):
 		return fs.ErrAgain
-	case errors.Is(err, iofs.ErrNotExist), errors.Is(err, models.ErrUnknown):
+	case errors.Is(err, iofs.ErrNotExist), errors.Is(err, models.ErrUnknown), errors.Is(err, syscall.ELOOP):
 		return fs.ErrNotExist
 	case errors.Is(err, registry.ErrBusy), errors.Is(err, registry.ErrPinned):
 		return errors.Join(fs.ErrBusy, err)
