@@ -172,12 +172,12 @@ func (r *Registry[K, V]) arriveLocked(it *item[K, V], f *flight[K, V], v V) {
 	if it.last {
 		g.lasts++
 	}
-	r.placeLocked(it)
 	for _, w := range append(f.waiters, f.owner) {
 		if w != nil && !w.inBackground() {
 			w.told <- outcome[V]{lease: r.leaseLocked(it)}
 		}
 	}
+	r.placeLocked(it) // after the references: what is in use is due for nothing
 }
 
 // failLocked gives a load's error to its owner, and flies the next waiter's;

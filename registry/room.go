@@ -26,6 +26,9 @@ func (r *Registry[K, V]) reserve(ctx context.Context, it *item[K, V], f *flight[
 	search := r.searches
 	r.mu.Unlock()
 	for {
+		if ctx.Err() != nil { // nobody waits: nobody goes
+			return ctx.Err()
+		}
 		r.mu.Lock()
 		if r.takeLocked(it.group, f) {
 			r.mu.Unlock()
@@ -105,7 +108,7 @@ func (r *Registry[K, V]) planLocked(g *group[K, V], size, search int64) (*plan[K
 		return nil, r.noRoomLocked(g, size, false)
 	}
 	p := &plan[K, V]{items: []*item[K, V]{it}, why: ReasonRoom}
-	p.note = fmt.Sprintf("last used %s ago, %d uses; %s needs %s", ago(it.lastUsed), it.uses, g.name, Size(size))
+	p.note = fmt.Sprintf("last used %s ago, %s; %s needs %s", ago(it.lastUsed), count(int(it.uses), "use"), g.name, Size(size))
 	if it.doomed {
 		p.why, p.note = ReasonDoomed, anotherIsCurrent
 	}

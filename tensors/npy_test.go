@@ -157,11 +157,16 @@ print(json.dumps(out))
 	}
 }
 
-// numpy finds a Python that has NumPy.
+// numpy finds a Python that has NumPy: the one that make setup made, else the
+// machine's.
 func numpy(t *testing.T) string {
 	t.Helper()
-	why := "no python3"
-	if path, err := exec.LookPath("python3"); err == nil {
+	why := "no Python"
+	for _, name := range []string{"../.venv/bin/python", "python3"} {
+		path, err := exec.LookPath(name)
+		if err != nil {
+			continue
+		}
 		if err := exec.Command(path, "-c", "import numpy").Run(); err == nil {
 			return path
 		}
