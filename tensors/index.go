@@ -3,7 +3,11 @@
 
 package tensors
 
-import "slices"
+import (
+	"context"
+	"io"
+	"slices"
+)
 
 // Tensor is one entry of an Index: what a tensor is and where its bytes lie.
 type Tensor struct {
@@ -18,18 +22,40 @@ type Tensor struct {
 	Strides []int64
 	// NBytes is the size of the tensor when it is contiguous.
 	NBytes int64
-	// File is the weight file that holds the bytes, relative to the model's
-	// folder, with forward slashes. Empty where the bytes lie nowhere as they
-	// are (compressed or converted): JSON null.
+	// File is the file that holds the bytes, or what they are made from, relative
+	// to the model's folder, with forward slashes. It is the weight file itself, but
+	// for formats that keep data beside it (ONNX).
 	File string
-	// Offset is where the bytes begin, from the start of File.
+	// Offset is where the bytes begin, from the start of File; 0 with a Maker.
 	Offset int64
+	// Maker makes the bytes where they lie nowhere as they are: compressed, of the
+	// other byte order, written as text. Strides is nil then. Nil: they lie in File.
+	Maker Maker
+}
+
+// Maker makes one tensor's bytes. It is immutable and safe for concurrent use.
+type Maker interface {
+	// Make fills dst, Tensor.NBytes long, with the tensor's contiguous, row-major,
+	// little-endian bytes, from Tensor.File. It reads all of them or fails; what it
+	// needs besides dst is bounded, and it ends when ctx does.
+	Make(ctx context.Context, file io.ReaderAt, dst []byte) error
 }
 
 // Index lists the tensors of one checkpoint, in the order of the weight file.
 type Index struct {
 	// Tensors are in file order: for a sharded checkpoint, by shard.
 	Tensors []Tensor
+	// Findings are what a file holds besides tensors and nobody can vouch for: a
+	// pickle's call of an unknown function, data behind the end. Reading the tensors
+	// is safe all the same.
+	Findings []Finding
+}
+
+// Finding is one remark about a file's content.
+type Finding struct {
+	File   string // as Tensor.File
+	Offset int64  // of the byte that it is about
+	Text   string
 }
 
 // Contiguous says whether the bytes at Offset are the tensor's row-major,

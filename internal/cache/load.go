@@ -13,6 +13,7 @@ import (
 
 	"github.com/modelfs/modelfs/registry"
 	"github.com/modelfs/modelfs/sources"
+	"github.com/modelfs/modelfs/tensors"
 	"github.com/modelfs/modelfs/tensors/shm"
 )
 
@@ -65,18 +66,11 @@ func (c *Cache) fill(ctx context.Context, b *shm.Builder, f *os.File, r Recipe, 
 	if r.Tensor == nil {
 		return b.Fill(ctx, f, r.Offset, r.Length, int64(len(r.Header)), report)
 	}
-	// Stored with strides: read what is stored into a segment of its own, which
-	// is reserved as any other, and gather from there.
-	stored, err := c.store.Create(r.Part.String()+" as stored", r.Length)
-	if err != nil {
-		return err
+	dst := b.Bytes()[len(r.Header):]
+	if r.Tensor.Maker != nil {
+		return r.Tensor.Maker.Make(ctx, f, dst)
 	}
-	defer stored.Discard()
-	if err := stored.Fill(ctx, f, r.Offset, r.Length, 0, report); err != nil {
-		return err
-	}
-	gather(b.Bytes()[len(r.Header):], stored.Bytes(), r.Tensor)
-	return nil
+	return tensors.Gather(ctx, dst, f, r.Tensor)
 }
 
 // unchanged compares the open origin with the generation whose bytes were

@@ -46,9 +46,9 @@ type Recipe struct {
 	Part   Part
 	Origin Origin
 	Offset int64           // where the bytes begin in the file
-	Length int64           // how many bytes of the file are read
+	Length int64           // how many bytes follow the header
 	Header []byte          // what comes before them
-	Tensor *tensors.Tensor // set when the stored bytes must be gathered into row-major order
+	Tensor *tensors.Tensor // set when its bytes lie nowhere as they are: they are gathered or made
 }
 
 // FileRecipe is the whole weight file.
@@ -75,7 +75,7 @@ func TensorRecipe(m *catalog.Model, t *tensors.Tensor, gen sources.Generation, n
 		}
 		r.Header = h
 	}
-	if !t.Contiguous() {
+	if t.Maker != nil || !t.Contiguous() {
 		r.Tensor = t
 	}
 	return r, nil
