@@ -179,9 +179,13 @@ func (d *Daemon) serve(ctx context.Context, ready func()) error {
 	d.mounted = m
 	running.Go(func() { d.janitor.run(ctx) })
 	running.Go(func() {
-		if err := watchUnmount(ctx, m); err == nil {
+		err := watchUnmount(ctx, m)
+		switch {
+		case err == nil:
 			d.cfg.Log.Info("unmounted", "mount", d.cfg.MountPoint)
 			stop()
+		case ctx.Err() == nil:
+			d.cfg.Log.Warn("an unmount by somebody else will not be noticed", "error", err)
 		}
 	})
 	d.begin(ctx, &running)

@@ -11,14 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watchUnmount returns when a mount has left the mount table, or when ctx ends. The kernel tells a poller of the table that it changed; a
-// detached mount whose files are still mapped sends the daemon nothing else.
+// watchUnmount returns when a mount has left the mount table, or when ctx ends. The
+// kernel tells a poller of the table that it changed; a detached mount whose files
+// are still mapped sends the daemon nothing else.
 func watchUnmount(ctx context.Context, own mount) error {
-	table, err := os.Open("/proc/self/mountinfo")
+	// Not os.Open: the runtime would add the file to its own poller, and whoever
+	// polls first takes the change from all who poll the same open file.
+	table, err := unix.Open("/proc/self/mountinfo", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("watch the mount table: %w", err)
 	}
-	defer table.Close()
+	defer unix.Close(table)
 	stop, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return fmt.Errorf("watch the mount table: %w", err)
@@ -35,7 +38,7 @@ func watchUnmount(ctx context.Context, own mount) error {
 			return nil
 		}
 		fds := []unix.PollFd{
-			{Fd: int32(table.Fd()), Events: unix.POLLPRI | unix.POLLERR},
+			{Fd: int32(table), Events: unix.POLLPRI | unix.POLLERR},
 			{Fd: int32(stop), Events: unix.POLLIN},
 		}
 		if _, err := unix.Poll(fds, -1); err != nil && err != unix.EINTR {

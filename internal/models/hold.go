@@ -71,18 +71,29 @@ func (m *Models) acquire(ctx context.Context, model *catalog.Model) ([]cache.Ref
 }
 
 // Release gives the references back and ends a load that nobody else waits for.
-// It is idempotent and does not wait.
+// It is idempotent and does not wait: what is loaded is given back now, what
+// still loads when that has ended.
 func (h *Hold) Release() {
 	h.once.Do(func() {
 		h.cancel()
 		h.models.count(h.model, -1)
-		go func() {
-			<-h.done
-			for _, r := range h.refs {
-				r.Close()
-			}
-		}()
+		select {
+		case <-h.done:
+			h.drop()
+		default:
+			go func() {
+				<-h.done
+				h.drop()
+			}()
+		}
 	})
+}
+
+// drop gives the references back, once they are known.
+func (h *Hold) drop() {
+	for _, r := range h.refs {
+		r.Close()
+	}
 }
 
 func (m *Models) count(model string, by int) {
