@@ -137,10 +137,18 @@ func mountFlag() cli.Flag {
 func (p *program) mount(c *cli.Context) (string, error) {
 	for _, at := range c.Lineage() {
 		if at.Command != nil && at.IsSet("mount") && at.String("mount") != "" {
-			return filepath.Abs(at.String("mount"))
+			return p.found(filepath.Abs(at.String("mount")))
 		}
 	}
-	return p.usualMount()
+	return p.found(p.usualMount())
+}
+
+// found lets go of a mount that a command is about.
+func (*program) found(mount string, err error) (string, error) {
+	if err == nil {
+		letGo(mount)
+	}
+	return mount, err
 }
 
 // usualMount is the mount where no flag names one.
