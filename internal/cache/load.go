@@ -66,11 +66,16 @@ func (c *Cache) fill(ctx context.Context, b *shm.Builder, f *os.File, r Recipe, 
 	if r.Tensor == nil {
 		return b.Fill(ctx, f, r.Offset, r.Length, int64(len(r.Header)), report)
 	}
-	dst := b.Bytes()[len(r.Header):]
-	if r.Tensor.Maker != nil {
-		return r.Tensor.Maker.Make(ctx, f, dst)
+	if b.Bytes() == nil {
+		return nil // empty, or not to be mapped: Seal says so
 	}
-	return tensors.Gather(ctx, dst, f, r.Tensor)
+	dst := b.Bytes()[len(r.Header):]
+	origin := shm.OpenOrigin(f)
+	defer origin.Close()
+	if r.Tensor.Maker != nil {
+		return r.Tensor.Maker.Make(ctx, origin, dst)
+	}
+	return tensors.Gather(ctx, dst, origin, r.Tensor)
 }
 
 // unchanged compares the open origin with the generation whose bytes were

@@ -8,6 +8,7 @@ package shm
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -138,18 +139,47 @@ func (w *worker) bounced(p []byte, off int64) error {
 	return nil
 }
 
-// throughCache reads through the page cache and lets go of what this read
-// brought into it: what was cached before belongs to others.
+// throughCache reads through the page cache.
 func (w *worker) throughCache(p []byte, off int64) error {
-	fd := w.plain()
-	from := off - off%pageSize
-	n := roundUp(off + int64(len(p)) - from)
-	mine := absent(fd, from, n, nil)
-	err := w.fill(fd, p, int64(len(p)), off)
-	for _, r := range mine {
-		_ = unix.Fadvise(fd, r.off, r.n, unix.FADV_DONTNEED)
+	n, err := w.readAt(p, off)
+	if errors.Is(err, io.EOF) {
+		return short(w.origin, off, int64(len(p)), int64(n))
 	}
 	return err
+}
+
+// readAt reads through the page cache and lets go of what this read brought into
+// it: what was cached before belongs to others.
+func (r *reader) readAt(p []byte, off int64) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	fd := r.plain()
+	from := off - off%pageSize
+	mine := absent(fd, from, roundUp(off+int64(len(p))-from), nil)
+	n, err := r.pread(fd, p, off)
+	for _, m := range mine {
+		_ = unix.Fadvise(fd, m.off, m.n, unix.FADV_DONTNEED)
+	}
+	return n, err
+}
+
+// pread fills p; it is io.EOF where the file ends before.
+func (r *reader) pread(fd int, p []byte, off int64) (int, error) {
+	for got := 0; ; {
+		n, err := unix.Pread(fd, p[got:], off+int64(got))
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return got, fmt.Errorf("read %s at %d: %w", r.origin.Name(), off+int64(got), err)
+		case n == 0:
+			return got, io.EOF
+		}
+		if got += n; got == len(p) {
+			return got, nil
+		}
+	}
 }
 
 // span is a range of an origin.

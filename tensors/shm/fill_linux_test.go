@@ -98,6 +98,30 @@ func TestFillLeavesNoSecondCopy(t *testing.T) {
 	}
 }
 
+// TestOriginLeavesNoSecondCopy: nor do the reads of an Origin, as windows that are
+// not aligned.
+func TestOriginLeavesNoSecondCopy(t *testing.T) {
+	const n = 3<<20 + 12_345
+	f := onDisk(t, n)
+	precache(t, f, 1<<20, 2<<20)
+	before := cachedPages(t, f)
+	o := OpenOrigin(f)
+	defer o.Close()
+	got := make([]byte, n)
+	for at := 0; at < n; at += 300_001 {
+		if _, err := o.ReadAt(got[at:min(at+300_001, n)], int64(at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !bytes.Equal(got, pattern(n)) {
+		t.Errorf("byte %d differs", differ(got, pattern(n)))
+	}
+	const edges = 2 * 64 << 10 / pageSize // of the range that others have: absent tells no finer
+	if after := cachedPages(t, f); after < before || after > before+edges {
+		t.Errorf("%d pages are cached, %d were before", after, before)
+	}
+}
+
 // precache brings a range into the page cache, as somebody else would, and
 // nothing else.
 func precache(t *testing.T, f *os.File, from, upto int64) {

@@ -108,6 +108,8 @@ func openOrigin(origin *os.File, _ bool) *reader { return &reader{origin} }
 
 func (r *reader) close() {}
 
+func (r *reader) readAt(p []byte, off int64) (int, error) { return r.origin.ReadAt(p, off) }
+
 func (r *reader) worker() *worker { return &worker{r.origin} }
 
 type worker struct{ origin *os.File }
