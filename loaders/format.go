@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -53,6 +54,23 @@ var leftovers = []string{
 	"scaler.pt", "random_states_*.pkl", "rng_state*.pth",
 }
 
+// companion is the name of a file that holds data of a weight file beside it:
+// model.onnx_data, model.onnx.data, model.onnx_data_1.
+var companion = regexp.MustCompile(`(?i)^(.+\.onnx)[._]data([._]?\d+)?$`)
+
+// Companion says which weight file the data in a file belong to, by the names that
+// exporters give them.
+func Companion(name string) (weights string, ok bool) {
+	part := companion.FindStringSubmatch(name)
+	if part == nil {
+		return "", false
+	}
+	return part[1], true
+}
+
+// data is the format of companions: their tensors are listed by their weight file.
+var data = Format{Name: "ONNX data", Rank: 5}
+
 // Of returns the format of a file by its name: the extension, in any case. Names
 // that begin with a dot are no weight files, nor is what training leaves.
 func Of(name string) (Format, bool) {
@@ -64,6 +82,9 @@ func Of(name string) (Format, bool) {
 		if ok, _ := path.Match(pattern, base); ok {
 			return Format{}, false
 		}
+	}
+	if _, ok := Companion(base); ok {
+		return data, true
 	}
 	ext := path.Ext(base)
 	for _, f := range formats {

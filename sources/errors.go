@@ -10,4 +10,6 @@ var (
 	ErrSpec = errors.New("no source of models")
 	// ErrReplaced says that a file was exchanged between its stat and its open.
 	ErrReplaced = errors.New("file was replaced meanwhile")
+	// ErrForeign says that a file is not the model's own.
+	ErrForeign = errors.New("not a file of the model's own")
 )

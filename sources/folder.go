@@ -154,6 +154,9 @@ var shardSuffix = regexp.MustCompile(`-\d{5}-of-\d{5}$`)
 // looseName is the model that a weight file in a source folder itself is: its
 // name without extension and shard number.
 func looseName(file string) string {
+	if weights, ok := loaders.Companion(file); ok {
+		file = weights
+	}
 	stem := strings.TrimSuffix(file, path.Ext(file))
 	return cmp.Or(shardSuffix.ReplaceAllString(stem, ""), stem)
 }

@@ -47,7 +47,7 @@ func (s *hub) Scan(ctx context.Context) ([]*Model, error) {
 		if _, err := r.folder(); err != nil {
 			continue // nothing downloaded, or not yet
 		}
-		models = append(models, &Model{name: name, folder: r.folder})
+		models = append(models, &Model{name: name, folder: r.folder, blobs: r.blob})
 	}
 	slices.SortStableFunc(models, func(a, b *Model) int { return strings.Compare(a.name, b.name) })
 	return models, ctx.Err()

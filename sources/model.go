@@ -21,10 +21,21 @@ type Model struct {
 	// only holds the names that belong to it when the folder is shared with other
 	// models; nil: everything.
 	only []string
+	// blobs says whether a symlink is one of the source's own making; nil: none is.
+	blobs func(link string) bool
 }
 
 // Name is the model's path below its source; it may hold "/".
 func (m *Model) Name() string { return m.name }
+
+// Whole is the model with everything in its folder: where that is shared with other
+// models, data that a weight file names may be in a file that none of them shows.
+func (m *Model) Whole() *Model {
+	if m.only == nil {
+		return m
+	}
+	return &Model{name: m.name, folder: m.folder, blobs: m.blobs}
+}
 
 // path is where rel lies. rel is "" for the model's folder, and a slash-separated
 // path without "." and ".." otherwise.

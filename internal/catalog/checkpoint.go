@@ -88,22 +88,38 @@ func (cp *Checkpoint) Stat(ctx context.Context) (sources.Stat, error) {
 			all = st
 			continue
 		}
-		// One file's owner or group is among the others of the other: those get
-		// what both give to all of them.
-		both := all.Mode & st.Mode
-		switch {
-		case st.Uid != all.Uid:
-			all.Mode = both & (both >> 3) & (both >> 6) & 7
-		case st.Gid != all.Gid:
-			all.Mode = both&0o700 | both&(both>>3)&7
-		default:
-			all.Mode = both
-		}
-		if st.Mtime.After(all.Mtime) {
-			all.Mtime = st.Mtime
-		}
+		all = together(all, st)
 	}
 	return all, nil
+}
+
+// StatOf is Stat for what lies in one file, which may be a data file that is no
+// part of the checkpoint: who may not read that one may not read a tensor in it.
+func (cp *Checkpoint) StatOf(ctx context.Context, file string) (sources.Stat, error) {
+	all, err := cp.Stat(ctx)
+	if err != nil || slices.Contains(cp.Files, file) {
+		return all, err
+	}
+	st, err := cp.model.source().Whole().Stat(file)
+	return together(all, st), err
+}
+
+// together are the attributes that two files have in common. One file's owner or
+// group is among the others of the other: those get what both give to all of them.
+func together(a, b sources.Stat) sources.Stat {
+	both := a.Mode & b.Mode
+	switch {
+	case b.Uid != a.Uid:
+		a.Mode = both & (both >> 3) & (both >> 6) & 7
+	case b.Gid != a.Gid:
+		a.Mode = both&0o700 | both&(both>>3)&7
+	default:
+		a.Mode = both
+	}
+	if b.Mtime.After(a.Mtime) {
+		a.Mtime = b.Mtime
+	}
+	return a
 }
 
 const (
@@ -125,6 +141,7 @@ func (m *Model) findCheckpoints(ctx context.Context) (*Checkpoints, error) {
 		f.sharded(list)
 	}
 	f.series()
+	f.companions()
 	for _, rel := range f.weights {
 		if f.byFile[rel] == nil {
 			f.add(rel, []string{rel}, nil)
@@ -238,6 +255,19 @@ func (f *finder) sharded(list string) {
 		name = list
 	}
 	f.add(name, files, wrong)
+}
+
+// companions puts data files to the weight files beside them.
+func (f *finder) companions() {
+	data := make(map[string][]string)
+	for _, rel := range f.weights {
+		if owner, ok := loaders.Companion(rel); ok && f.byFile[owner] == nil && slices.Contains(f.weights, owner) {
+			data[owner] = append(data[owner], rel)
+		}
+	}
+	for owner, files := range data {
+		f.add(owner, append([]string{owner}, files...), nil)
+	}
 }
 
 func (f *finder) readList(list string) (*safetensors.ShardIndex, error) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -124,7 +125,7 @@ func (x *indexes) fly(key indexKey, cp *Checkpoint, known *kept, f *flight) {
 	gens, err := cp.generations()
 	switch {
 	case err != nil:
-	case known != nil && maps.Equal(gens, known.ix.Files) && fmt.Sprint(known.ix.Err) == fmt.Sprint(cp.expected(known.ix)):
+	case known != nil && known.ix.current(cp, gens) && fmt.Sprint(known.ix.Err) == fmt.Sprint(cp.expected(known.ix)):
 		ix = known.ix
 	default:
 		ix, err = cp.read(gens)
@@ -184,6 +185,21 @@ func (x *indexes) expire() {
 	}
 }
 
+// current says whether an index is still that of the checkpoint's files, and of the
+// data files that they named.
+func (ix *Indexed) current(cp *Checkpoint, now map[string]sources.Generation) bool {
+	for rel, was := range ix.Files {
+		g, ok := now[rel]
+		if !ok {
+			g, _ = cp.model.source().Whole().Own(rel)
+		}
+		if g != was {
+			return false
+		}
+	}
+	return len(now) <= len(ix.Files)
+}
+
 // generations are those of the checkpoint's files, now.
 func (cp *Checkpoint) generations() (map[string]sources.Generation, error) {
 	src := cp.model.source()
@@ -200,13 +216,15 @@ func (cp *Checkpoint) generations() (map[string]sources.Generation, error) {
 
 // read parses the files' headers.
 func (cp *Checkpoint) read(gens map[string]sources.Generation) (*Indexed, error) {
-	out := &Indexed{Index: &tensors.Index{}, Files: gens}
-	out.hash, out.Generation = cp.hash(gens)
+	out := &Indexed{Index: &tensors.Index{}, Files: maps.Clone(gens)}
 	all := &tensors.Index{}
 	out.Err = cp.err
 	for _, rel := range cp.Files {
 		if out.Err != nil {
 			break
+		}
+		if cp.isData(rel) {
+			continue
 		}
 		ix, err := cp.parse(rel, gens)
 		switch {
@@ -218,11 +236,16 @@ func (cp *Checkpoint) read(gens map[string]sources.Generation) (*Indexed, error)
 			all = ix.Index
 		default:
 			all.Tensors = append(all.Tensors, ix.Index.Tensors...)
+			all.Findings = append(all.Findings, ix.Index.Findings...)
 		}
 	}
 	if out.Err == nil && len(cp.Files) > 1 {
 		out.Err = distinct(all)
 	}
+	if out.Err == nil {
+		out.Err = cp.beside(all, out.Files)
+	}
+	out.hash, out.Generation = cp.hash(out.Files)
 	if out.Err == nil {
 		out.Index = all
 	}
@@ -250,6 +273,36 @@ func (cp *Checkpoint) parse(rel string, gens map[string]sources.Generation) (*In
 		return &Indexed{Err: fmt.Errorf("%s: %w", rel, err)}, nil
 	}
 	return nil, fmt.Errorf("read header of %s: %w", rel, err)
+}
+
+// beside looks at the data files that weight files name, adds their generations,
+// and says what is wrong with them.
+func (cp *Checkpoint) beside(ix *tensors.Index, files map[string]sources.Generation) error {
+	looked := make(map[string]sources.Generation)
+	for i := range ix.Tensors {
+		t := &ix.Tensors[i]
+		if slices.Contains(cp.Files, t.File) && !cp.isData(t.File) {
+			continue
+		}
+		g, ok := looked[t.File]
+		if !ok {
+			var err error
+			if g, err = cp.model.source().Whole().Own(t.File); err != nil {
+				return fmt.Errorf("the data of tensor %.100q: %w", t.Name, err)
+			}
+			looked[t.File], files[t.File] = g, g
+		}
+		if t.Maker == nil && t.Extent() > g.Size-t.Offset {
+			return fmt.Errorf("tensor %.100q is %d bytes at %d of %s, which has %d", t.Name, t.Extent(), t.Offset, t.File, g.Size)
+		}
+	}
+	return nil
+}
+
+// isData says whether a file of the checkpoint holds the data of another one of it.
+func (cp *Checkpoint) isData(rel string) bool {
+	owner, ok := loaders.Companion(rel)
+	return ok && slices.Contains(cp.Files, owner)
 }
 
 // distinct says whether shards name a tensor twice.
@@ -285,12 +338,12 @@ func (cp *Checkpoint) reserved() []string {
 }
 
 func (cp *Checkpoint) hash(gens map[string]sources.Generation) (uint64, string) {
-	if len(cp.Files) == 1 && cp.err == nil {
+	if len(gens) == 1 && cp.err == nil {
 		g := gens[cp.Files[0]]
 		return g.Hash(), g.String()
 	}
 	h := fnv.New64a()
-	for _, rel := range cp.Files {
+	for _, rel := range slices.Sorted(maps.Keys(gens)) {
 		_, _ = fmt.Fprintf(h, "%s %s\n", rel, gens[rel])
 	}
 	_, _ = fmt.Fprint(h, cp.err)

@@ -53,9 +53,10 @@ func (m *Model) Stat(_ context.Context, rel string) (sources.Stat, error) {
 	return m.source().Stat(rel)
 }
 
-// Generation is that of a file of the model, now.
+// Generation is that of a file of the model, now; also of a data file that a weight
+// file names.
 func (m *Model) Generation(_ context.Context, rel string) (sources.Generation, error) {
-	return m.source().Generation(rel)
+	return m.source().Whole().Generation(rel)
 }
 
 // List returns what a folder of the model holds; "" is the model's own.
@@ -63,9 +64,10 @@ func (m *Model) List(_ context.Context, rel string) ([]sources.Entry, error) {
 	return m.source().List(rel)
 }
 
-// Open opens a file of the model. The caller closes it.
+// Open opens a file of the model, or a data file that a weight file names. The
+// caller closes it.
 func (m *Model) Open(_ context.Context, rel string) (*os.File, sources.Stat, error) {
-	return m.source().Open(rel)
+	return m.source().Whole().Open(rel)
 }
 
 // IsWeight says whether a file of the model carries tensors, by its name. What

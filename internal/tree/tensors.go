@@ -270,7 +270,7 @@ func (f *tensorFile) Attr(ctx context.Context) (fs.Attr, error) {
 	if err != nil {
 		return fs.Attr{}, err
 	}
-	st, err := f.cp.Stat(ctx)
+	st, err := f.cp.StatOf(ctx, r.Part.File)
 	if err != nil {
 		return fs.Attr{}, fail(err)
 	}
