@@ -28,8 +28,13 @@ func (p *program) inspectCommand() *cli.Command {
 		Name: "inspect", Usage: "list the tensors of a weight file or a model, without a mount",
 		ArgsUsage: "FILE|MODEL",
 		Description: "FILE is a weight file or the folder of a model. MODEL, or MODEL/FILE, is one of a mount, " +
-			"or of MODELFS_MODELS and the Hugging Face cache. A malformed file exits 1 and says what is wrong at which byte.",
-		Flags:  []cli.Flag{jsonFlag("an index.json"), mountFlag()},
+			"or of MODELFS_MODELS and the Hugging Face cache. A malformed file exits 1 and says what is wrong at which byte.\n\n" +
+			"--check is for downloads, files or whole folders: it prints a line for everything that is wrong, that calls " +
+			"code when its own library reads it, or that modelfs does not know, and exits 1 if there is any.",
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "check", Usage: "look for what is wrong with files or folders, or could do harm", DisableDefaultText: true},
+			jsonFlag("an index.json; with --check the findings"), mountFlag(),
+		},
 		Action: p.inspect,
 	}
 }
@@ -50,6 +55,12 @@ type indexReport struct {
 }
 
 func (p *program) inspect(c *cli.Context) error {
+	if c.Bool("check") {
+		if !c.Args().Present() {
+			return usagef("inspect --check: name at least one file or folder")
+		}
+		return p.check(c.Context, c.Args().Slice(), c.Bool("json"))
+	}
 	if err := argumentCount(c, 1, 1); err != nil {
 		return err
 	}

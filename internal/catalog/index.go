@@ -45,6 +45,17 @@ func (cp *Checkpoint) Index(ctx context.Context) (*Indexed, error) {
 	return cp.model.indexes.get(ctx, cp)
 }
 
+// IndexFile reads one weight file alone, whatever checkpoint it belongs to, and
+// looks at the data files that it names.
+func (m *Model) IndexFile(rel string) (*Indexed, error) {
+	cp := &Checkpoint{Name: rel, Files: []string{rel}, model: m}
+	gens, err := cp.generations()
+	if err != nil {
+		return nil, err
+	}
+	return cp.read(gens)
+}
+
 // Recheck makes the next Index look at the files, however lately it did.
 func (cp *Checkpoint) Recheck() { cp.model.indexes.recheck(cp) }
 
