@@ -185,6 +185,16 @@ func (d DType) Block() (elements, bytes int64) {
 // element has no address: GGML's block types and those below 8 bits.
 func (d DType) IsBlock() bool { return d.row().elements > 1 }
 
+// IsFloat says whether elements are floating-point numbers, or blocks that stand for
+// some: what changes with the precision of a model.
+func (d DType) IsFloat() bool {
+	switch d {
+	case F16, BF16, F32, F64:
+		return true
+	}
+	return d >= F8E4M3 && d <= F4 || d.byRow() && d.row().elements > 0
+}
+
 // byRow says whether the innermost dimension is a whole number of blocks, which
 // GGML demands of its types and safetensors does not of F4 and F6.
 func (d DType) byRow() bool { return d >= Q4_0 }

@@ -58,6 +58,9 @@ type Finding struct {
 	Text   string
 }
 
+// InFile says whether the bytes lie in File as they are, with Strides.
+func (t *Tensor) InFile() bool { return t.File != "" && t.Maker == nil }
+
 // Contiguous says whether the bytes at Offset are the tensor's row-major,
 // contiguous form. A tensor without elements always is.
 func (t *Tensor) Contiguous() bool {

@@ -82,7 +82,7 @@ func (j *indexWriter) tensor(t *Tensor, path string) {
 	j.raw(`, "dtype": "`).raw(t.DType.String()).raw(`", "shape": `).numbers(t.Shape, false)
 	j.raw(`, "strides": `).numbers(strides, strides == nil)
 	j.raw(`, "nbytes": `).number(t.NBytes)
-	if t.File == "" || t.Maker != nil {
+	if !t.InFile() {
 		j.raw(`, "file": null, "offset": null`)
 	} else {
 		j.raw(`, "file": `).text(t.File).raw(`, "offset": `).number(t.Offset)

@@ -44,6 +44,7 @@ func layers() []layer {
 		{"loaders", []string{"tensors", "loaders/..."}, purity, "the one place that lists the formats"},
 		{"loaders/...", []string{"tensors", "loaders/malformed", "loaders/internal/..."}, purity, "a format takes bytes and gives a list of tensors, knows no other format and opens nothing"},
 		{"tensors", nil, purity, "the vocabulary of everybody else: no I/O"},
+		{"tensors/convert", []string{"tensors"}, purity, "numbers in, numbers out"},
 		{"tensors/shm", []string{sys}, nil, "memory and leases, and nothing about models: other programs use it"},
 		{"sources", []string{"loaders", sys}, nil, "where files lie, and from loaders only which of them are weight files: it parses nothing"},
 		{"fs", []string{fuse, sys}, nil, "the kernel's side: it translates for entries that it declares itself, and alone speaks FUSE"},
@@ -52,7 +53,7 @@ func layers() []layer {
 		{"internal/catalog", []string{"loaders", "loaders/safetensors", "sources", "tensors", "github.com/hashicorp/golang-lru/v2"}, nil, "which models there are; it loads nothing"},
 		{"internal/cache", []string{"internal/catalog", "registry", "sources", "tensors", "tensors/shm", sys}, nil, "alone joins policy, memory and origin"},
 		{"internal/models", []string{"internal/cache", "internal/catalog", "internal/users", "registry"}, []string{"os", "syscall", "unsafe"}, "whole models by way of the cache: it touches no memory and no file"},
-		{"internal/tree", []string{"fs", "internal/cache", "internal/catalog", "internal/models", "internal/users", "registry", "sources", "tensors"}, []string{"unsafe"}, "entries are tested without a kernel: they do not speak FUSE, nor touch segments"},
+		{"internal/tree", []string{"fs", "internal/cache", "internal/catalog", "internal/models", "internal/users", "registry", "sources", "tensors", "tensors/convert"}, []string{"unsafe"}, "entries are tested without a kernel: they do not speak FUSE, nor touch segments"},
 		{"internal/daemon", []string{
 			"fs", "internal/cache", "internal/catalog", "internal/models", "internal/tree", "internal/users", "registry", "sources", "tensors/shm",
 			"github.com/prometheus/client_golang/prometheus", "github.com/prometheus/common/expfmt", sys,

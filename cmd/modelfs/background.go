@@ -105,7 +105,7 @@ func daemonArguments(cfg daemon.Config) []string {
 		"--hugepages=" + string(cfg.HugePages),
 		"--allow-other=" + strconv.FormatBool(cfg.AllowOther),
 	}
-	for flag, values := range map[string][]string{"models": cfg.Models, "load": cfg.Load, "pin": cfg.Pin} {
+	for flag, values := range map[string][]string{"models": cfg.Models, "load": cfg.Load, "pin": cfg.Pin, "variants": cfg.Variants} {
 		for _, v := range values {
 			args = append(args, "--"+flag+"="+v)
 		}

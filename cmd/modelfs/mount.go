@@ -43,6 +43,7 @@ func mountFlags() []cli.Flag {
 		text("ttl", "0", "free a model that nobody has used for `DURATION` (10m, 1h30m); 0 keeps it until the room is needed"),
 		&cli.StringFlag{Name: "max-models", Value: "0", Usage: "hold at most `N` models; 0 is no limit", DefaultText: "0"},
 		text("over-budget", string(daemon.Origin), "`WHAT` an open gets when nothing more can go: origin, the file on disk, or fail, ENOMEM"),
+		&cli.StringSliceFlag{Name: "variants", Usage: "list models converted too: `TYPE` (" + strings.Join(daemon.VariantNames(), ", ") + ") of every model, or MODEL@TYPE; may be repeated; tensors/MODEL@TYPE is there unlisted as well"},
 		text("passthrough", string(daemon.Auto), "`MODE` of letting the kernel read and map without the daemon: auto, on (or do not start), off"),
 		text("hugepages", string(daemon.Auto), "`MODE` of mapping large files by huge pages: auto, on (or do not start), off"),
 		&cli.BoolFlag{Name: "allow-other", Usage: "let other users in, as far as the files' permissions do", DisableDefaultText: true},
@@ -116,6 +117,7 @@ func (p *program) mountConfig(c *cli.Context) (daemon.Config, error) {
 		Passthrough: daemon.Mode(c.String("passthrough")),
 		HugePages:   daemon.Mode(c.String("hugepages")),
 		AllowOther:  c.Bool("allow-other"),
+		Variants:    c.StringSlice("variants"),
 		Version:     version(),
 	}
 	if err := argumentCount(c, 1, 1); err != nil {
@@ -141,6 +143,12 @@ func (p *program) mountConfig(c *cli.Context) (daemon.Config, error) {
 	}
 	if cfg.Memory, err = budget(c); err != nil {
 		return cfg, err
+	}
+	for _, v := range cfg.Variants {
+		kind := v[strings.LastIndexByte(v, '@')+1:]
+		if err := oneOf("variants", "type", kind, daemon.VariantNames()...); err != nil {
+			return cfg, err
+		}
 	}
 	cfg.Models, err = p.modelSources(c.StringSlice("models"))
 	return cfg, err

@@ -35,7 +35,7 @@ func configOf(t *testing.T, f *fixture, args ...string) (daemon.Config, error) {
 func TestMountFlags(t *testing.T) {
 	base := func() daemon.Config {
 		return daemon.Config{
-			MountPoint: "/mnt/models", Models: []string{"/srv/models"}, Load: []string{}, Pin: []string{}, Memory: 1 << 30,
+			MountPoint: "/mnt/models", Models: []string{"/srv/models"}, Load: []string{}, Pin: []string{}, Variants: []string{}, Memory: 1 << 30,
 			Policy: daemon.LRU, OverBudget: daemon.Origin, Passthrough: daemon.Auto, HugePages: daemon.Auto, Version: version(),
 		}
 	}
@@ -52,6 +52,7 @@ func TestMountFlags(t *testing.T) {
 		{"--max-models 7", func(c *daemon.Config) { c.MaxModels = 7 }},
 		{"--over-budget fail", func(c *daemon.Config) { c.OverBudget = daemon.Fail }},
 		{"--passthrough on --hugepages off", func(c *daemon.Config) { c.Passthrough, c.HugePages = daemon.On, daemon.Off }},
+		{"--variants f32 --variants m@f16", func(c *daemon.Config) { c.Variants = []string{"f32", "m@f16"} }},
 		{"--allow-other", func(c *daemon.Config) { c.AllowOther = true }},
 		{"--memory 2GiB", func(c *daemon.Config) { c.Memory = 2 << 30 }},
 	} {
@@ -65,6 +66,9 @@ func TestMountFlags(t *testing.T) {
 		test.want(&want)
 		if len(got.Load) == 0 && len(got.Pin) == 0 {
 			got.Load, got.Pin = want.Load, want.Pin // nil or empty is the same
+		}
+		if len(got.Variants) == 0 {
+			got.Variants = want.Variants
 		}
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%s:\ngot  %+v\nwant %+v", test.flags, got, want)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/modelfs/modelfs/internal/catalog"
 	"github.com/modelfs/modelfs/sources"
@@ -20,17 +21,23 @@ type Part struct {
 	Gen    sources.Generation // the content of that file
 	Tensor string             // empty: the whole file; else the tensor's name
 	NPY    bool               // the tensor with an NPY header in front
+	As     tensors.DType      // what the tensor is converted to; 0: nothing
 }
 
 // String names the part in messages and in the names of segments.
 func (p Part) String() string {
-	switch {
-	case p.Tensor == "":
+	if p.Tensor == "" {
 		return p.Model + "/" + p.File
-	case p.NPY:
-		return p.Model + ":" + p.Tensor + ".npy"
 	}
-	return p.Model + ":" + p.Tensor
+	name := p.Model
+	if p.As != 0 {
+		name += "@" + strings.ToLower(p.As.String())
+	}
+	name += ":" + p.Tensor
+	if p.NPY {
+		name += ".npy"
+	}
+	return name
 }
 
 // Origin opens the file that a part's bytes come from. It is catalog.Model's

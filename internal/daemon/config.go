@@ -6,6 +6,8 @@ package daemon
 import (
 	"log/slog"
 	"time"
+
+	"github.com/modelfs/modelfs/internal/tree"
 )
 
 // Mode is how far a kernel feature is wanted.
@@ -50,9 +52,13 @@ type Config struct {
 	Passthrough Mode
 	HugePages   Mode
 	AllowOther  bool
-	Version     string // shown in status
+	Variants    []string // that listings show: "f32" of every model, "MODEL@f16" of one
+	Version     string   // shown in status
 	// Hurry is closed when the end must not wait for the mappings that a daemon
 	// without passthrough serves. May be nil.
 	Hurry <-chan struct{}
 	Log   *slog.Logger
 }
+
+// VariantNames are the last parts of what Config.Variants may hold.
+func VariantNames() []string { return tree.VariantNames() }

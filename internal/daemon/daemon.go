@@ -92,7 +92,7 @@ func (d *Daemon) open() error {
 	d.tree = tree.New(tree.Config{
 		Models: d.models, Reports: d,
 		Uid: uint32(os.Geteuid()), Gid: uint32(os.Getegid()),
-		Shared: d.cfg.AllowOther, Log: d.cfg.Log,
+		Shared: d.cfg.AllowOther, Variants: d.cfg.Variants, Log: d.cfg.Log,
 	})
 	d.metrics = prometheus.NewRegistry()
 	return d.mount()

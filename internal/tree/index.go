@@ -18,7 +18,7 @@ import (
 // index makes the index.json of a checkpoint; of a model without a primary one
 // when cp is nil: it lists no tensors.
 func (f *tensorsFolder) index(ctx context.Context, cp *catalog.Checkpoint) (fs.Entry, error) {
-	i := &indexFile{model: f.model, cp: cp}
+	i := &indexFile{model: f.model, as: f.as, cp: cp}
 	ix, err := i.indexed(ctx)
 	if err != nil {
 		return nil, err
@@ -31,6 +31,7 @@ func (f *tensorsFolder) index(ctx context.Context, cp *catalog.Checkpoint) (fs.E
 // when it is opened and belongs to the handle; it has no blocks.
 type indexFile struct {
 	model *catalog.Model
+	as    variant
 	cp    *catalog.Checkpoint
 	gen   uint64
 	size  atomic.Int64 // of the text, once it was made
@@ -67,7 +68,7 @@ func (i *indexFile) write(ctx context.Context, w io.Writer) error {
 		text = ix.Err.Error()
 	}
 	path := func(n int) string { return ix.Tree.Path(n) }
-	if err := tensors.WriteIndex(w, i.model.Name(), ix.Generation, ix.Index, path, text); err != nil {
+	if err := tensors.WriteIndex(w, i.model.Name()+i.as.suffix(), ix.Generation, i.as.index(ix.Index), path, text); err != nil {
 		return fmt.Errorf("index of %s: %w", i.model.Name(), err)
 	}
 	return nil

@@ -44,10 +44,15 @@ func (n *namespace) Generation() uint64 { return 0 }
 
 func (n *namespace) Lookup(ctx context.Context, name string) (fs.Entry, error) {
 	child, ok := n.t.models.Catalog.Child(ctx, n.prefix, name)
-	if !ok {
-		return nil, fs.ErrNotExist
+	if ok {
+		return n.entry(child), nil
 	}
-	return n.entry(child), nil
+	if base, v, ok := cutVariant(name); ok && n.side == tensorSide {
+		if child, ok := n.t.models.Catalog.Child(ctx, n.prefix, base); ok && child.Model != nil {
+			return &tensorsFolder{t: n.t, model: child.Model, as: v}, nil
+		}
+	}
+	return nil, fs.ErrNotExist
 }
 
 func (n *namespace) entry(c catalog.Child) fs.Entry {
@@ -63,9 +68,12 @@ func (n *namespace) entry(c catalog.Child) fs.Entry {
 func (n *namespace) OpenDir(context.Context, fs.Caller, bool) (fs.DirHandle, error) {
 	return lister(func(ctx context.Context) ([]fs.DirEntry, error) {
 		children := n.t.models.Catalog.Children(ctx, n.prefix)
-		out := make([]fs.DirEntry, len(children))
-		for i, c := range children {
-			out[i] = fs.DirEntry{Name: c.Name, Folder: true}
+		out := make([]fs.DirEntry, 0, len(children))
+		for _, c := range children {
+			out = append(out, fs.DirEntry{Name: c.Name, Folder: true})
+			if c.Model != nil && n.side == tensorSide {
+				out = append(out, n.t.asked.entries(c.Model.Name(), c.Name)...)
+			}
 		}
 		return out, nil
 	}), nil

@@ -34,11 +34,11 @@ func (f *tensorFile) Xattr(ctx context.Context, _ fs.Caller, name string) ([]byt
 			return list(s)
 		}
 	case fileAttr:
-		if t.File != "" {
+		if t.InFile() {
 			return []byte(t.File), nil
 		}
 	case offsetAttr:
-		if t.File != "" {
+		if t.InFile() {
 			return number(t.Offset), nil
 		}
 	}
@@ -54,7 +54,7 @@ func (f *tensorFile) ListXattr(ctx context.Context) ([]string, error) {
 	if t.StridesOrDefault() != nil {
 		names = append(names, stridesAttr)
 	}
-	if t.File != "" {
+	if t.InFile() {
 		names = append(names, fileAttr, offsetAttr)
 	}
 	return names, nil

@@ -20,6 +20,7 @@ import (
 type tensorsFolder struct {
 	t     *Tree
 	model *catalog.Model
+	as    variant
 	// within is the checkpoint whose tensors lie here; "" names the primary one.
 	within string
 	// dir is the folder inside that checkpoint, in tensor paths.
@@ -104,9 +105,9 @@ func (f *tensorsFolder) Lookup(ctx context.Context, name string) (fs.Entry, erro
 		return nil, fs.ErrNotExist
 	}
 	if node.Folder {
-		return &tensorsFolder{t: f.t, model: f.model, within: f.within, dir: join(f.dir, name)}, nil
+		return &tensorsFolder{t: f.t, model: f.model, as: f.as, within: f.within, dir: join(f.dir, name)}, nil
 	}
-	return newTensorFile(f.t, f.model, cp, ix, node), nil
+	return newTensorFile(f, cp, ix, node), nil
 }
 
 // leading resolves a path that is another checkpoint's folder, or on the way to
@@ -117,10 +118,10 @@ func (f *tensorsFolder) leading(cps *catalog.Checkpoints, path string) (fs.Entry
 			continue
 		}
 		if cp.Name == path {
-			return &tensorsFolder{t: f.t, model: f.model, within: cp.Name}, true
+			return &tensorsFolder{t: f.t, model: f.model, as: f.as, within: cp.Name}, true
 		}
 		if strings.HasPrefix(cp.Name, path+"/") {
-			return &tensorsFolder{t: f.t, model: f.model, above: path}, true
+			return &tensorsFolder{t: f.t, model: f.model, as: f.as, above: path}, true
 		}
 	}
 	return nil, false
@@ -222,6 +223,7 @@ func (t *Tree) checkIndex(ctx context.Context, m *catalog.Model) {
 type tensorFile struct {
 	t     *Tree
 	model *catalog.Model
+	as    variant
 	cp    *catalog.Checkpoint
 	gen   uint64
 	at    int32
@@ -234,8 +236,8 @@ var (
 	_ Backed        = (*tensorFile)(nil)
 )
 
-func newTensorFile(t *Tree, m *catalog.Model, cp *catalog.Checkpoint, ix *catalog.Indexed, n tensors.Node) *tensorFile {
-	return &tensorFile{t: t, model: m, cp: cp, gen: ix.Hash(), at: int32(n.Ordinal), npy: n.NPY}
+func newTensorFile(f *tensorsFolder, cp *catalog.Checkpoint, ix *catalog.Indexed, n tensors.Node) *tensorFile {
+	return &tensorFile{t: f.t, model: f.model, as: f.as, cp: cp, gen: ix.Hash(), at: int32(n.Ordinal), npy: n.NPY}
 }
 
 func (f *tensorFile) ModelName() string { return f.model.Name() }
@@ -260,8 +262,12 @@ func (f *tensorFile) recipe(ctx context.Context) (cache.Recipe, *tensors.Tensor,
 	if ix.Hash() != f.gen {
 		return cache.Recipe{}, nil, fs.ErrStale
 	}
-	t := &ix.Index.Tensors[f.at]
+	stored := &ix.Index.Tensors[f.at]
+	t := f.as.of(stored)
 	r, err := cache.TensorRecipe(f.model, t, ix.Files[t.File], f.npy)
+	if t != stored {
+		r.Part.As = f.as.dtype
+	}
 	return r, t, err
 }
 
@@ -290,6 +296,7 @@ func (f *tensorFile) Open(ctx context.Context, _ fs.Caller, nonblock bool) (fs.C
 		return nil, fail(cmp.Or(err, fs.ErrStale))
 	}
 	f.t.places.Store(r.Part, f.path(ctx))
+	f.t.asked.opened(f.model.Name(), f.as)
 	ref, err := f.t.models.Cache.Open(ctx, r, nonblock)
 	if err != nil {
 		return nil, fail(err)
@@ -310,7 +317,7 @@ func (f *tensorFile) path(ctx context.Context) string {
 	if cps, err := f.model.Checkpoints(ctx); err == nil && (cps.Primary == nil || cps.Primary.Name != f.cp.Name) {
 		path = f.cp.Name + "/" + path
 	}
-	return "tensors/" + f.model.Name() + "/" + path
+	return "tensors/" + f.model.Name() + f.as.suffix() + "/" + path
 }
 
 // Place is where a part that was opened lies in the mount, from its top. A

@@ -33,6 +33,8 @@ type Config struct {
 	Reports Reports
 	// Uid and Gid own the folders that have no origin.
 	Uid, Gid uint32
+	// Variants are those that listings show: "f32" of every model, "MODEL@f16" of one.
+	Variants []string
 	// Shared is set when other users come in (--allow-other): models/ is 1777.
 	Shared bool
 	Log    *slog.Logger
@@ -47,6 +49,7 @@ type Tree struct {
 	shared  bool
 	born    time.Time
 	log     *slog.Logger
+	asked   *asked
 
 	// places holds, by cache.Part, where the tensors that were opened lie.
 	places sync.Map
@@ -57,7 +60,7 @@ func New(cfg Config) *Tree {
 	return &Tree{
 		models: cfg.Models, reports: cfg.Reports,
 		uid: cfg.Uid, gid: cfg.Gid, shared: cfg.Shared,
-		born: time.Now(), log: cfg.Log,
+		born: time.Now(), log: cfg.Log, asked: newAsked(cfg.Variants),
 	}
 }
 
