@@ -95,11 +95,11 @@ func TestReplacedByLink(t *testing.T) {
 			default:
 			}
 			if i%2 == 0 {
-				os.Symlink("../x", p.path("n"))
+				_ = os.Symlink("../x", p.path("n"))
 			} else {
-				os.WriteFile(p.path("n"), nil, 0o644)
+				_ = os.WriteFile(p.path("n"), nil, 0o644)
 			}
-			os.Rename(p.path("n"), p.path("m/w.pt"))
+			_ = os.Rename(p.path("n"), p.path("m/w.pt"))
 		}
 	}()
 	kinds := map[string]int{}
