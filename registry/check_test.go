@@ -278,7 +278,7 @@ func check[K comparable, V any](t testing.TB, r *Registry[K, V]) {
 		}
 		known[it] = true
 	}
-	var residentBytes, evictingBytes, lingering, reserved int64
+	var residentBytes, evictingBytes, lingering, reserved, written int64
 	evictions := 0
 	for name, g := range r.groups {
 		sum := group[K, V]{name: name}
@@ -309,6 +309,10 @@ func check[K comparable, V any](t testing.TB, r *Registry[K, V]) {
 		}
 		lingering += sum.lingering
 		reserved += g.reserved
+		written += g.written
+		if _, in := r.writing[g]; in != (g.written > 0) || g.written < 0 {
+			t.Errorf("%s has %d bytes of Reserve, known as such %v", name, g.written, in)
+		}
 		if g.refs != sum.refs || g.uses != sum.uses || g.leaving != sum.leaving || g.lasts != sum.lasts ||
 			g.resident != sum.resident || g.lingering != sum.lingering {
 			t.Errorf("group %+v, want %+v", g, sum)
@@ -319,11 +323,12 @@ func check[K comparable, V any](t testing.TB, r *Registry[K, V]) {
 		}
 	}
 	if r.resident != residentBytes || r.evicting != evictingBytes || r.evictions != evictions ||
-		r.stats.Lingering != lingering || r.reserved != reserved {
+		r.stats.Lingering != lingering || r.reserved != reserved || r.written != written {
+		t.Errorf("written %d, want %d", r.written, written)
 		t.Errorf("resident %d evicting %d (%d) lingering %d reserved %d, want %d %d (%d) %d %d", r.resident, r.evicting,
 			r.evictions, r.stats.Lingering, r.reserved, residentBytes, evictingBytes, evictions, lingering, reserved)
 	}
-	if r.cfg.Budget > 0 && r.resident+r.reserved > r.cfg.Budget {
+	if r.cfg.Budget > 0 && r.resident+r.reserved+r.written > r.cfg.Budget {
 		t.Errorf("resident %d and reserved %d are over the budget %d", r.resident, r.reserved, r.cfg.Budget)
 	}
 	if r.cfg.MaxGroups > 0 && len(r.occupied) > r.cfg.MaxGroups {

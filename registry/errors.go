@@ -29,6 +29,7 @@ type Holder struct {
 	Refs    int
 	Pinned  bool
 	Loading bool
+	Written bool // it has bytes that are no item, by Reserve
 }
 
 // NoRoomError says how much was needed and who holds the rest.
@@ -72,6 +73,8 @@ func (e *NoRoomError) why(h Holder) string {
 		return count(h.Refs, "reference")
 	case h.Loading:
 		return "loading"
+	case h.Written:
+		return "written by a process"
 	case e.Manual:
 		return "until evicted"
 	}

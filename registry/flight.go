@@ -116,7 +116,8 @@ func (r *Registry[K, V]) run(ctx context.Context, it *item[K, V], f *flight[K, V
 		f.cancel()
 		r.land(it, f, v, err)
 	}()
-	if err = r.reserve(ctx, it, f); err == nil {
+	if err = r.reserve(ctx, it.group, f.size, true); err == nil {
+		f.reserved = true
 		err = errGoexit
 		v, err = call(ctx, f.load)
 	}
@@ -156,13 +157,25 @@ func (r *Registry[K, V]) land(it *item[K, V], f *flight[K, V], v V, err error) {
 // arriveLocked makes a loaded item resident and gives all who wait their
 // reference: nobody can evict it before they have it.
 func (r *Registry[K, V]) arriveLocked(it *item[K, V], f *flight[K, V], v V) {
-	it.value, it.state, it.flight = v, resident, nil
+	it.flight = nil
+	r.settleLocked(it, v)
+	it.group.loads++
+	r.stats.Loads++
+	for _, w := range append(f.waiters, f.owner) {
+		if w != nil && !w.inBackground() {
+			w.told <- outcome[V]{lease: r.leaseLocked(it)}
+		}
+	}
+	r.placeLocked(it) // after the references: what is in use is due for nothing
+}
+
+// settleLocked makes an item resident. The caller places it.
+func (r *Registry[K, V]) settleLocked(it *item[K, V], v V) {
+	it.value, it.state = v, resident
 	r.seenLocked(it)
 	g := it.group
 	g.members.add(it)
 	g.loadedAt, g.lastError = time.Now(), nil
-	g.loads++
-	r.stats.Loads++
 	r.resident += it.size
 	if it.doomed {
 		r.lingerLocked(it, it.size)
@@ -172,12 +185,6 @@ func (r *Registry[K, V]) arriveLocked(it *item[K, V], f *flight[K, V], v V) {
 	if it.last {
 		g.lasts++
 	}
-	for _, w := range append(f.waiters, f.owner) {
-		if w != nil && !w.inBackground() {
-			w.told <- outcome[V]{lease: r.leaseLocked(it)}
-		}
-	}
-	r.placeLocked(it) // after the references: what is in use is due for nothing
 }
 
 // failLocked gives a load's error to its owner, and flies the next waiter's;

@@ -19,7 +19,7 @@ type group[K comparable, V any] struct {
 	uses                int64 // the sum over the members
 	tick, asked         int64 // as an item's
 	resident, lingering int64
-	reserved            int64
+	reserved, written   int64
 
 	loads, hits, misses, gone int64
 	lastUsed, loadedAt        time.Time

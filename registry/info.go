@@ -16,6 +16,7 @@ type Stats struct {
 	Resident            int64 // charged by items that can be found
 	Lingering           int64 // charged by doomed items that somebody still uses
 	Reserved            int64 // by loads that have not ended
+	Written             int64 // by Reserve
 }
 
 // EvictionsTotal is the sum over the reasons.
@@ -35,6 +36,7 @@ func (r *Registry[K, V]) Stats() Stats {
 	s.Evictions = maps.Clone(s.Evictions)
 	s.Resident = r.resident - s.Lingering
 	s.Reserved = r.reserved
+	s.Written = r.written
 	return s
 }
 

@@ -60,6 +60,7 @@ type Registry[K comparable, V any] struct {
 	items    map[K]*item[K, V]       // those that can be found: doomed ones cannot
 	groups   map[string]*group[K, V] // also those that have nothing
 	occupied map[*group[K, V]]struct{}
+	writing  map[*group[K, V]]struct{} // those with bytes of Reserve
 	victims  queue[K, V] // who may go for room
 	expiring queue[K, V] // who goes by the clock
 	// unseen may be in use without a reference: their last reference went, or
@@ -68,6 +69,7 @@ type Registry[K comparable, V any] struct {
 
 	resident  int64         // bytes of resident and evicting items, doomed ones too
 	reserved  int64         // bytes reserved by items that load
+	written   int64         // bytes of Reserve, which are no items
 	evicting  int64         // the part of resident that is being freed right now
 	evictions int           // how many items that is
 	moved     chan struct{} // closed when an eviction ended; nil while nobody waits
@@ -87,7 +89,7 @@ func New[K comparable, V any](cfg Config[K, V]) *Registry[K, V] {
 	r := &Registry[K, V]{
 		cfg: cfg, born: time.Now(), ctx: ctx, stop: stop, turn: make(chan struct{}, 1),
 		items: make(map[K]*item[K, V]), groups: make(map[string]*group[K, V]),
-		occupied: make(map[*group[K, V]]struct{}), unseen: set[K, V]{slot: inUnseen},
+		occupied: make(map[*group[K, V]]struct{}), writing: make(map[*group[K, V]]struct{}), unseen: set[K, V]{slot: inUnseen},
 		stats: Stats{Evictions: make(map[Reason]int64)},
 	}
 	r.victims = queue[K, V]{slot: inVictims, belongs: r.mayGo, rank: r.victimRank}

@@ -11,10 +11,11 @@ import (
 	"time"
 )
 
-// reserve takes a flight's bytes and its group's place, freeing others by the
-// policy. It holds no lock while they are freed. The turn keeps later ones from
-// taking what this one has freed; it is never held for longer than evictions take.
-func (r *Registry[K, V]) reserve(ctx context.Context, it *item[K, V], f *flight[K, V]) error {
+// reserve takes bytes for a group, and a place of the maximum if it needs one,
+// freeing others by the policy. It holds no lock while they are freed. The turn
+// keeps later ones from taking what this one has freed; it is never held for longer
+// than evictions take.
+func (r *Registry[K, V]) reserve(ctx context.Context, g *group[K, V], size int64, place bool) error {
 	select {
 	case r.turn <- struct{}{}:
 		defer func() { <-r.turn }()
@@ -30,11 +31,11 @@ func (r *Registry[K, V]) reserve(ctx context.Context, it *item[K, V], f *flight[
 			return ctx.Err()
 		}
 		r.mu.Lock()
-		if r.takeLocked(it.group, f) {
+		if r.takeLocked(g, size, place) {
 			r.mu.Unlock()
 			return nil
 		}
-		p, err := r.planLocked(it.group, f.size, search)
+		p, err := r.planLocked(g, size, search, place)
 		var moved chan struct{}
 		if p == nil && r.evictions > 0 {
 			moved = r.movesLocked() // what is being freed may do
@@ -58,14 +59,19 @@ func (r *Registry[K, V]) reserve(ctx context.Context, it *item[K, V], f *flight[
 }
 
 // takeLocked reserves, if there is room.
-func (r *Registry[K, V]) takeLocked(g *group[K, V], f *flight[K, V]) bool {
-	if r.missingLocked(f.size) > 0 || r.overMaxLocked(g) {
+func (r *Registry[K, V]) takeLocked(g *group[K, V], size int64, place bool) bool {
+	if r.missingLocked(size) > 0 || place && r.overMaxLocked(g) {
 		return false
 	}
-	f.reserved = true
-	r.reserved += f.size
-	g.reserved += f.size
-	r.occupyLocked(g, 1)
+	if place {
+		r.reserved += size
+		g.reserved += size
+		r.occupyLocked(g, 1)
+	} else {
+		r.written += size
+		g.written += size
+		r.heldLocked(g)
+	}
 	return true
 }
 
@@ -74,7 +80,12 @@ func (r *Registry[K, V]) missingLocked(size int64) int64 {
 	if r.cfg.Budget <= 0 {
 		return 0
 	}
-	return size - (r.cfg.Budget - r.resident - r.reserved)
+	return size - r.freeLocked()
+}
+
+// freeLocked is what of the budget nobody has.
+func (r *Registry[K, V]) freeLocked() int64 {
+	return r.cfg.Budget - r.resident - r.reserved - r.written
 }
 
 // overMaxLocked says whether a group would be one too many.
@@ -93,11 +104,11 @@ type plan[K comparable, V any] struct {
 // planLocked chooses who goes next: first whole groups for the maximum, whose
 // bytes help too, then items. Without a plan what is being evicted right now may
 // do; if nothing is, the error says why there is no room.
-func (r *Registry[K, V]) planLocked(g *group[K, V], size, search int64) (*plan[K, V], error) {
+func (r *Registry[K, V]) planLocked(g *group[K, V], size, search int64, place bool) (*plan[K, V], error) {
 	if r.cfg.Budget > 0 && size > r.cfg.Budget {
 		return nil, r.noRoomLocked(g, size, false)
 	}
-	if r.overMaxLocked(g) {
+	if place && r.overMaxLocked(g) {
 		return r.planGroupLocked(g, size, search)
 	}
 	if r.missingLocked(size) <= r.evicting {
@@ -156,17 +167,25 @@ func (r *Registry[K, V]) freeWhole(p *plan[K, V], search int64) {
 func (r *Registry[K, V]) noRoomLocked(need *group[K, V], size int64, maximum bool) error {
 	e := &NoRoomError{
 		Group: need.name, Need: size,
-		Budget: r.cfg.Budget, Free: max(r.cfg.Budget-r.resident-r.reserved, 0),
+		Budget: r.cfg.Budget, Free: max(r.freeLocked(), 0),
 		Manual: r.cfg.Policy == Manual,
 	}
 	if maximum {
 		e.MaxGroups = r.cfg.MaxGroups
 	}
-	for g := range r.occupied {
-		if bytes := g.resident + g.lingering + g.reserved; bytes > 0 {
+	hold := func(g *group[K, V]) {
+		if bytes := g.resident + g.lingering + g.reserved + g.written; bytes > 0 {
 			e.Holders = append(e.Holders, Holder{
-				Group: g.name, Bytes: bytes, Refs: g.refs, Pinned: g.pinned, Loading: g.reserved > 0,
+				Group: g.name, Bytes: bytes, Refs: g.refs, Pinned: g.pinned, Loading: g.reserved > 0, Written: g.written > 0,
 			})
+		}
+	}
+	for g := range r.occupied {
+		hold(g)
+	}
+	for g := range r.writing {
+		if _, both := r.occupied[g]; !both {
+			hold(g)
 		}
 	}
 	slices.SortFunc(e.Holders, func(a, b Holder) int {
