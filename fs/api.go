@@ -121,3 +121,51 @@ type Space struct {
 type Statfser interface {
 	Statfs(ctx context.Context) Space
 }
+
+// Creator is a folder in which names are made and taken away. The kernel has checked
+// the caller's permissions before, by what Attr says. What exists as something that
+// cannot be changed is ErrReadOnly.
+type Creator interface {
+	Folder
+	// Create makes a file and opens it for writing. mode has the umask taken off.
+	Create(ctx context.Context, caller Caller, name string, mode uint32) (File, Content, error)
+	// Mkdir makes a folder.
+	Mkdir(ctx context.Context, caller Caller, name string, mode uint32) (Folder, error)
+	// Remove takes away a file, or an empty folder.
+	Remove(ctx context.Context, caller Caller, name string, folder bool) error
+	// Rename moves a name, over another one unless exclusive.
+	Rename(ctx context.Context, caller Caller, name string, to Folder, newName string, exclusive bool) error
+}
+
+// Changes are what is to be changed of an entry's attributes; nil stays as it is.
+type Changes struct {
+	Size         *uint64
+	Mode         *uint32 // permission bits
+	Uid, Gid     *uint32
+	Atime, Mtime *time.Time
+}
+
+// Changeable is an entry whose attributes can be changed.
+type Changeable interface {
+	Entry
+	Change(ctx context.Context, caller Caller, c Changes) error
+}
+
+// Writable is a file that can be opened for writing.
+type Writable interface {
+	File
+	// OpenWriter opens it for writing, and for reading too. With trunc the file is
+	// to be empty; ErrStale says that the name stands for a new, empty one by now.
+	OpenWriter(ctx context.Context, caller Caller, trunc bool) (Content, error)
+}
+
+// Writer is Content that is written. Every write and every change of size comes
+// here, also where the kernel maps the content itself: room is there before it is
+// used.
+type Writer interface {
+	Content
+	WriteAt(p []byte, off int64) (int, error)
+	// Allocate makes the file at least as large as off+n, unless keep, and takes the
+	// room for it.
+	Allocate(ctx context.Context, off, n int64, keep bool) error
+}

@@ -33,7 +33,7 @@ type backings interface {
 }
 
 // bridge answers the kernel's requests. The methods that it does not define
-// answer ENOSYS, all of which the kernel takes well (see unanswered_test.go).
+// answer ENOSYS, which the kernel takes well for all of them.
 type bridge struct {
 	fuse.RawFileSystem
 

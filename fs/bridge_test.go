@@ -94,12 +94,12 @@ func TestNothingCanBeChanged(t *testing.T) {
 	h := &fuse.InHeader{NodeId: 1}
 	var e fuse.EntryOut
 	for what, got := range map[string]fuse.Status{
-		"setattr": f.SetAttr(nil, &fuse.SetAttrIn{}, &fuse.AttrOut{}),
-		"mkdir":   f.Mkdir(nil, &fuse.MkdirIn{}, "x", &e),
+		"setattr": f.SetAttr(nil, &fuse.SetAttrIn{SetAttrInCommon: fuse.SetAttrInCommon{InHeader: *h}}, &fuse.AttrOut{}),
+		"mkdir":   f.Mkdir(nil, &fuse.MkdirIn{InHeader: *h}, "x", &e),
 		"unlink":  f.Unlink(nil, h, "x"),
 		"rmdir":   f.Rmdir(nil, h, "x"),
-		"rename":  f.Rename(nil, &fuse.RenameIn{}, "x", "y"),
-		"create":  f.Create(nil, &fuse.CreateIn{}, "x", &fuse.CreateOut{}),
+		"rename":  f.Rename(nil, &fuse.RenameIn{InHeader: *h}, "x", "y"),
+		"create":  f.Create(nil, &fuse.CreateIn{InHeader: *h}, "x", &fuse.CreateOut{}),
 		"mknod":   f.Mknod(nil, &fuse.MknodIn{Mode: syscall.S_IFREG}, "x", &e),
 	} {
 		if got != fuse.EROFS {

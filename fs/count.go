@@ -17,11 +17,13 @@ const (
 	opReleaseDir
 	opStatFs
 	opXattr
+	opCreate
+	opWrite
 	ops // how many
 )
 
 var opNames = [ops]string{
-	"lookup", "getattr", "open", "read", "release", "opendir", "readdir", "releasedir", "statfs", "xattr",
+	"lookup", "getattr", "open", "read", "release", "opendir", "readdir", "releasedir", "statfs", "xattr", "create", "write",
 }
 
 func (b *bridge) count(o op) { b.requests[o].Add(1) }

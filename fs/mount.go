@@ -60,8 +60,12 @@ func Mount(mountPoint string, root Folder, opts Options) (*Server, error) {
 		DirectMountStrict:  os.Geteuid() == 0,
 		DisableReadDirPlus: true, // it makes a node of every name that is listed
 		MaxStackDepth:      1,    // tmpfs below, an overlay above
-		Logger:             log.New(logWriter{opts.Log}, "", 0),
-		PanicHandler:       func(p any) fuse.Status { return b.panicked(p, debug.Stack()) },
+		MaxWrite:           1 << 20,
+		// O_TRUNC comes with OPEN: it is a new file, not a change of size. Without
+		// KILLPRIV_V2 every write would bring a GETXATTR.
+		ExtraCapabilities: fuse.CAP_ATOMIC_O_TRUNC | fuse.CAP_HANDLE_KILLPRIV_V2,
+		Logger:            log.New(logWriter{opts.Log}, "", 0),
+		PanicHandler:      func(p any) fuse.Status { return b.panicked(p, debug.Stack()) },
 	}
 	fs, err := fuse.NewServer(b, mountPoint, mo)
 	if err != nil {

@@ -4,6 +4,7 @@
 package fs
 
 import (
+	"cmp"
 	"maps"
 	"math"
 	"strings"
@@ -16,12 +17,13 @@ import (
 type node struct {
 	id         uint64
 	parent     uint64
-	name       string
+	name       string // as the journal has it
 	generation uint64
 	folder     bool
 
 	// Guarded by table.mu.
 	entry   Entry
+	moved   string // the name that it has by now, if it was renamed
 	lookups uint64 // that the kernel has not taken back
 
 	opening // see open.go
@@ -87,6 +89,22 @@ func (t *table) look(parent uint64, name string, e Entry) *node {
 	return n
 }
 
+// rename moves a node to its new name. Nodes below keep their parent's id, and so
+// their place. The journal has the old name until the kernel asks anew.
+func (t *table) rename(parent uint64, name string, newParent uint64, newName string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	from := nameKey{parent, name}
+	n := t.byName[from]
+	if n == nil {
+		return
+	}
+	delete(t.byName, from)
+	to := nameKey{newParent, newName}
+	t.byName[to] = n
+	n.parent, n.moved = newParent, newName
+}
+
 // forget takes lookups back; a node without any is gone.
 func (t *table) forget(id, lookups uint64) {
 	t.mu.Lock()
@@ -101,7 +119,7 @@ func (t *table) forget(id, lookups uint64) {
 	delete(t.byID, id)
 	t.ids.remove(id, n.name)
 	defer t.shrinkLocked()
-	if key := (nameKey{n.parent, n.name}); t.byName[key] == n {
+	if key := (nameKey{n.parent, cmp.Or(n.moved, n.name)}); t.byName[key] == n {
 		delete(t.byName, key)
 	}
 }

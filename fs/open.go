@@ -77,13 +77,15 @@ func (b *bridge) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut
 	if !ok {
 		return fuse.EIO
 	}
-	// The kernel would open the backing with the client's flags and the daemon's
-	// rights: a writer is refused here or nowhere.
+	ctx := request(cancel, &in.InHeader)
+	var c Content
+	var err error
 	if in.Flags&syscall.O_ACCMODE != syscall.O_RDONLY || in.Flags&syscall.O_TRUNC != 0 {
-		return fuse.EROFS
-	}
-	c, err := f.Open(request(cancel, &in.InHeader), caller(&in.InHeader), in.Flags&syscall.O_NONBLOCK != 0)
-	if err != nil {
+		var s fuse.Status
+		if c, s = b.openWriter(ctx, in, n, f); !s.Ok() {
+			return s
+		}
+	} else if c, err = f.Open(ctx, caller(&in.InHeader), in.Flags&syscall.O_NONBLOCK != 0); err != nil {
 		return b.fail("open", n, err)
 	}
 	b.attach(n, c, out)
@@ -106,6 +108,10 @@ func (b *bridge) attach(n *node, c Content, out *fuse.OpenOut) {
 	case passthrough:
 		out.OpenFlags |= fuse.FOPEN_PASSTHROUGH
 		out.BackingID = n.backing
+		if _, ok := c.(Writer); ok {
+			// Mappings go to the backing, write() and changes of size come here.
+			out.OpenFlags |= fuse.FOPEN_DIRECT_IO
+		}
 	case direct:
 		out.OpenFlags |= fuse.FOPEN_DIRECT_IO
 	default:
