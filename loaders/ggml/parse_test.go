@@ -88,6 +88,8 @@ func TestMalformed(t *testing.T) {
 		"Whisper, a long token":  {whisper(1).set(20, 1025), "a text of 1025 bytes, over the limit of 1024"},
 		"Whisper, cut off":       {start().u32(99, 1500, 8, 2, 1, 448, 8, 2, 1, 3, 1).u32(3, 2).raw(make([]byte, 24)...).here().raw(0, 0), "4 bytes are needed, 2 are left"},
 		"Parakeet, n_fft 0":      {parakeet(1).set(16, 1).set(7, 0), "n_fft is 0, below 1"},
+		"Parakeet, bins":         {parakeet(1).set(16, 4).at(4), unknown},
+		"Parakeet, n_mels 0":     {parakeet(1).set(5, 0).set(15, 0).at(4), unknown},
 		"Parakeet, channels < 0": {parakeet(1).set(9, 1<<31), "n_subsampling_channels is -2147483648, below 1"},
 		"Parakeet, durations":    {parakeet(1).set(13, 1<<31-1).at(128), "a length of 8589934588, 26 bytes are left"},
 		"Parakeet, no tokens":    {parakeet(1).set(14, 0), "n_max_tokens is 0, below 1"},

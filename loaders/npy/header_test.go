@@ -252,6 +252,10 @@ func TestRead(t *testing.T) {
 	if want := fmt.Sprintf("NPY: at byte %d: I16[2 2] needs 8 bytes, 7 are left", len(array)-8+6); err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
+	row := append(framed(1, dict("<i2", "True", "(1, 2)")), make([]byte, 4)...)
+	if got, err := Read(bytes.NewReader(row), 0, int64(len(row))); err != nil || got.Columns {
+		t.Errorf("a row is in either order: %+v, %v", got, err)
+	}
 	_, err = Read(bytes.NewReader(file), 7, int64(len(array)))
 	if want := "NPY: at byte 7: it does not begin as NPY does"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strings"
 
 	"github.com/modelfs/modelfs/loaders/malformed"
@@ -17,15 +18,24 @@ import (
 
 const format = "NPZ"
 
-// maxMembers bounds what the archive's directory may take in memory. A directory
-// entry has at least 46 bytes, so the count is bounded by the bytes as well.
-const maxMembers = 1 << 20
+// Limits of the archive's directory, which is read as a whole: its members are what a
+// zip archive could have before zip64, its bytes twice what they have as a rule.
+const (
+	maxMembers   = 1 << 16
+	maxDirectory = 32 << 20
+)
+
+var errDirectory = errors.New("it is too long")
 
 // Parse reads the archive's directory and each member's header. The tensors are
 // in the directory's order, named after the members without ".npy".
 func Parse(name string, r io.ReaderAt, size int64) (*tensors.Index, error) {
-	track := &reader{r: r, size: size}
+	track := &reader{r: r, size: size, left: maxDirectory}
 	z, err := zip.NewReader(track, size)
+	track.left = math.MaxInt64
+	if errors.Is(track.err, errDirectory) {
+		return nil, malformed.At(format, size, "the archive's directory has over %d bytes", maxDirectory)
+	}
 	if track.err != nil {
 		return nil, fmt.Errorf("read the archive: %w", track.err)
 	}
@@ -128,6 +138,7 @@ func (a *reading) array(m member, name string) (tensors.Tensor, error) {
 type reader struct {
 	r    io.ReaderAt
 	size int64
+	left int64 // how much may be read
 	last int64 // where the last read began
 	err  error
 }
@@ -136,6 +147,10 @@ func (t *reader) ReadAt(p []byte, off int64) (int, error) {
 	t.last = off
 	if off < 0 || off >= t.size {
 		return 0, io.EOF
+	}
+	if t.left -= int64(len(p)); t.left < 0 {
+		t.err = errDirectory
+		return 0, t.err
 	}
 	n, err := t.r.ReadAt(p, off)
 	if err != nil && !errors.Is(err, io.EOF) {

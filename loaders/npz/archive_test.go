@@ -318,3 +318,25 @@ func TestManyMembers(t *testing.T) {
 	}
 	check(t, ix, int64(len(file)))
 }
+
+// TestLimits: a directory that is too long is not read to its end.
+func TestLimits(t *testing.T) {
+	for _, c := range []struct {
+		n   int
+		msg string
+	}{
+		{maxMembers + 1, fmt.Sprintf("%d members, over the limit of %d", maxMembers+1, maxMembers)},
+		{maxDirectory/46 + 1, fmt.Sprintf("the archive's directory has over %d bytes", maxDirectory)},
+	} {
+		file := make([]byte, 46*c.n)
+		for i := range c.n {
+			copy(file[46*i:], "PK\x01\x02")
+		}
+		file = append(file, directoryEnd(uint16(c.n), len(file), 0)...)
+		_, err := parse(bytes.NewReader(file), int64(len(file)))
+		var w *malformed.Error
+		if !errors.As(err, &w) || w.Msg != c.msg {
+			t.Errorf("%v, want %s", err, c.msg)
+		}
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"math"
 
 	"github.com/modelfs/modelfs/loaders/malformed"
 	"github.com/modelfs/modelfs/loaders/npy"
@@ -18,7 +19,7 @@ import (
 
 // maxHeaders is how much is inflated for the headers of n members together: a few
 // bytes can be a long header, and be there often. NumPy's have 128 bytes.
-func maxHeaders(n int) int64 { return 1<<20 + min(int64(n)<<10, 128<<20) }
+func maxHeaders(n int) int64 { return 1<<20 + int64(n)<<10 }
 
 // inflater inflates the beginnings of members, one after the other.
 type inflater struct {
@@ -87,7 +88,7 @@ func (i *inflater) ReadAt(p []byte, off int64) (int, error) {
 
 // Make inflates the array. What it finds wrong with the bytes is a malformed.Error.
 func (m member) Make(ctx context.Context, file io.ReaderAt, dst []byte) error {
-	r := &reader{r: file, size: m.at + m.packed}
+	r := &reader{r: file, size: m.at + m.packed, left: math.MaxInt64}
 	s := &stream{z: flate.NewReader(bufio.NewReaderSize(io.NewSectionReader(r, m.at, m.packed), 64<<10))}
 	err := m.header.Fill(ctx, dst, s)
 	if err == nil {
