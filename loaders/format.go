@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/modelfs/modelfs/loaders/ggml"
 	"github.com/modelfs/modelfs/loaders/gguf"
 	"github.com/modelfs/modelfs/loaders/npy"
 	"github.com/modelfs/modelfs/loaders/npz"
@@ -28,20 +29,28 @@ type Format struct {
 	// Parse lists the tensors of a file of size bytes. name goes into Tensor.File.
 	// It is nil for a format that is shared as a file and not looked into.
 	Parse func(name string, r io.ReaderAt, size int64) (*tensors.Index, error)
+	// Instead is what to do where Parse is nil, and why; or empty.
+	Instead string
 }
+
+// fromHDF5 is for HDF5: docs/decisions/0004-hdf5.md says why it is not read. A .keras
+// file is a zip archive with one in it.
+const fromHDF5 = "no Go library reads HDF5 safely; convert it (of a .keras file: its model.weights.h5): " +
+	`python -c "import h5py, safetensors.numpy as s; d = {}; h5py.File('model.h5').visititems(` +
+	`lambda n, o: d.update({n: o[...]} if hasattr(o, 'dtype') else {})); s.save_file(d, 'model.safetensors')"`
 
 // formats is the one list.
 var formats = []Format{
-	{"safetensors", []string{".safetensors"}, 0, safetensors.Parse},
-	{"GGUF", []string{".gguf"}, 1, gguf.Parse},
-	{"PyTorch", []string{".pt", ".pth", ".bin", ".ckpt"}, 2, nil},
-	{"ONNX", []string{".onnx"}, 3, nil},
-	{"NPY", []string{".npy"}, 4, npy.Parse},
-	{"NPZ", []string{".npz"}, 4, npz.Parse},
-	{"Keras", []string{".keras", ".h5"}, 4, nil},
-	{"TFLite", []string{".tflite"}, 4, nil},
-	{"Flax", []string{".msgpack"}, 4, nil},
-	{"GGML", []string{".ggml"}, 4, nil},
+	{"safetensors", []string{".safetensors"}, 0, safetensors.Parse, ""},
+	{"GGUF", []string{".gguf"}, 1, gguf.Parse, ""},
+	{"PyTorch", []string{".pt", ".pth", ".bin", ".ckpt"}, 2, nil, ""},
+	{"ONNX", []string{".onnx"}, 3, nil, ""},
+	{"NPY", []string{".npy"}, 4, npy.Parse, ""},
+	{"NPZ", []string{".npz"}, 4, npz.Parse, ""},
+	{"Keras", []string{".keras", ".h5", ".hdf5"}, 4, nil, fromHDF5},
+	{"TFLite", []string{".tflite"}, 4, nil, ""},
+	{"Flax", []string{".msgpack"}, 4, nil, ""},
+	{"GGML", []string{".ggml"}, 4, ggml.Parse, ""},
 }
 
 // Formats lists every format, the best first.
@@ -103,7 +112,11 @@ func Parse(name string, r io.ReaderAt, size int64) (*tensors.Index, error) {
 		return nil, fmt.Errorf("%s: %w", name, ErrNotWeights)
 	}
 	if f.Parse == nil {
-		return nil, fmt.Errorf("%s: %w: its tensors are not shown, the file itself is under models/", f.Name, ErrUnsupported)
+		err := fmt.Errorf("%s: %w: its tensors are not shown, the file itself is under models/", f.Name, ErrUnsupported)
+		if f.Instead != "" {
+			err = fmt.Errorf("%w; %s", err, f.Instead)
+		}
+		return nil, err
 	}
 	return f.Parse(name, r, size)
 }

@@ -29,6 +29,8 @@ func TestOf(t *testing.T) {
 		"a.npz":                            "NPZ",
 		"a.keras":                          "Keras",
 		"a.h5":                             "Keras",
+		"a.weights.h5":                     "Keras",
+		"a.hdf5":                           "Keras",
 		"a.tflite":                         "TFLite",
 		"a.msgpack":                        "Flax",
 		"a.ggml":                           "GGML",
@@ -102,7 +104,11 @@ func TestParse(t *testing.T) {
 			var wrong *FormatError
 			switch {
 			case f.Parse == nil:
-				if want := f.Name + ": format is not read: its tensors are not shown, the file itself is under models/"; !errors.Is(err, ErrUnsupported) || err.Error() != want {
+				want := f.Name + ": format is not read: its tensors are not shown, the file itself is under models/"
+				if f.Instead != "" {
+					want += "; " + f.Instead
+				}
+				if !errors.Is(err, ErrUnsupported) || err.Error() != want || len(want) > 600 {
 					t.Errorf("%s: %v, want %s", ext, err, want)
 				}
 			case !errors.As(err, &wrong) || wrong.Format != f.Name:

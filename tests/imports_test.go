@@ -38,6 +38,7 @@ func layers() []layer {
 	purity := []string{"log", "net", "os", "syscall", "unsafe"}
 	return []layer{
 		{"registry", nil, purity, "policy is pure and generic: other programs use it, and its tests need no machine"},
+		{"loaders/internal/ggmltype", []string{"tensors"}, purity, "a table"},
 		{"loaders/internal/...", []string{"loaders/malformed"}, purity, "bytes in, numbers out"},
 		{"loaders/malformed", nil, purity, "every format says in the same words what is wrong, and knows no other"},
 		{"loaders/npz", []string{"tensors", "loaders/malformed", "loaders/npy"}, purity, "an NPZ is a ZIP of NPYs"},

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/modelfs/modelfs/loaders/internal/cursor"
+	"github.com/modelfs/modelfs/loaders/internal/ggmltype"
 	"github.com/modelfs/modelfs/loaders/malformed"
 	"github.com/modelfs/modelfs/tensors"
 )
@@ -283,7 +284,7 @@ func (p *parser) tensor() (t tensors.Tensor, err error) {
 	if err != nil {
 		return t, err
 	}
-	d, ok := types[number]
+	d, ok := ggmltype.Of(number)
 	if !ok {
 		return t, malformed.At(format, at, "the tensor %q is of the unknown type %d", t.Name, number)
 	}

@@ -53,7 +53,11 @@ func check(tb testing.TB, ix *tensors.Index, size int64) {
 	if elements != 1 || want.Cmp(big.NewInt(t.NBytes)) != 0 {
 		tb.Errorf("%s%v in %d bytes", t.DType, t.Shape, t.NBytes)
 	}
-	if t.Offset < 10 || t.NBytes < 0 || t.NBytes > size-t.Offset {
+	if t.Maker != nil {
+		if t.Offset != 0 || t.Strides != nil || t.NBytes > size {
+			tb.Errorf("made of %d bytes: %+v", size, t)
+		}
+	} else if t.Offset < 10 || t.NBytes < 0 || t.NBytes > size-t.Offset {
 		tb.Errorf("%d bytes at %d of %d", t.NBytes, t.Offset, size)
 	}
 	if t.Strides != nil {

@@ -23,6 +23,8 @@ func FuzzParse(f *testing.F) {
 func FuzzText(f *testing.F) {
 	f.Add(dict("<f4", "True", "(2, 3)"), uint64(24))
 	f.Add(dict("|b1", "False", "()"), uint64(1))
+	f.Add(dict(">f8", "True", "(2, 3)"), uint64(48))
+	f.Add(dict("<U1", "False", "(2,)"), uint64(8))
 	f.Add(dict("<i8", "True", "(0, 9223372036854775807, 4294967296)"), uint64(0))
 	f.Add(dict("<f8", "False", "(4294967296, 4294967296)"), uint64(1<<62))
 	f.Fuzz(func(t *testing.T, text string, more uint64) {

@@ -4,6 +4,7 @@
 package npy
 
 import (
+	"fmt"
 	"io"
 	"path"
 	"slices"
@@ -23,47 +24,82 @@ const (
 	maxDims   = 64
 )
 
+// headerSize is what is read at once: most headers have 128 bytes.
+const headerSize = 512
+
 // Parse reads the header of a file of size bytes. The tensor is named after the
 // file.
 func Parse(name string, r io.ReaderAt, size int64) (*tensors.Index, error) {
 	tensor := path.Base(name)
 	tensor = strings.TrimSuffix(tensor, path.Ext(tensor))
-	t, err := Array(tensor, r, 0, size)
+	h, err := Read(r, 0, size)
 	if err != nil {
 		return nil, err
 	}
+	t := h.Tensor(tensor)
 	t.File = name
-	return &tensors.Index{Tensors: []tensors.Tensor{t}}, nil
+	ix := &tensors.Index{Tensors: []tensors.Tensor{t}}
+	if end := h.Data + h.NBytes; end < size {
+		ix.Findings = []tensors.Finding{{File: name, Offset: end, Text: fmt.Sprintf("%d bytes follow the array", size-end)}}
+	}
+	return ix, nil
 }
 
-// Array reads the header of an array that lies at start, in size bytes.
-func Array(name string, r io.ReaderAt, start, size int64) (tensors.Tensor, error) {
-	t := tensors.Tensor{Name: name}
+// Header is what an array's header says.
+type Header struct {
+	DType tensors.DType
+	Shape []int64
+	// Columns says that the data are in column-major order, Fortran's, and that this
+	// is not the same as row-major.
+	Columns bool
+	// Swapped says that the numbers are big-endian.
+	Swapped bool
+	// Data is where the data begin, and NBytes how many they are.
+	Data, NBytes int64
+}
+
+// Read reads the header of an array that lies at start, in size bytes. An array that
+// is sound and no tensor is an Unfit error.
+func Read(r io.ReaderAt, start, size int64) (Header, error) {
 	c := cursor.New(format, r, start+size)
+	c.ReadAhead(headerSize)
 	if err := c.Skip(uint64(start)); err != nil {
-		return t, err
+		return Header{}, err
 	}
-	h, err := header(c, start)
+	text, err := header(c, start)
 	if err != nil {
-		return t, err
+		return Header{}, err
 	}
-	p := literal{text: h.text, at: h.at}
-	fortran, err := p.dict(&t)
+	p := literal{text: text.text, at: text.at}
+	h, err := p.dict()
 	if err != nil {
-		return t, err
+		return Header{}, err
 	}
-	t.Offset = c.Pos()
-	t.NBytes, err = t.DType.NBytes(t.Shape)
+	h.Data = c.Pos()
+	h.NBytes, err = h.DType.NBytes(h.Shape)
 	if err != nil {
-		return t, malformed.At(format, h.at, "%v", err)
+		return Header{}, malformed.At(format, text.at, "%v", err)
 	}
-	if left := start + size - t.Offset; t.NBytes > left {
-		return t, malformed.At(format, t.Offset, "%s%v needs %d bytes, %d are left", t.DType, t.Shape, t.NBytes, left)
+	if left := start + size - h.Data; h.NBytes > left {
+		return Header{}, malformed.At(format, h.Data, "%s%v needs %d bytes, %d are left", h.DType, h.Shape, h.NBytes, left)
 	}
-	if fortran {
-		t.Strides = columns(t.Shape)
+	h.Columns = h.Columns && columns(h.Shape) != nil
+	return h, nil
+}
+
+// Tensor is the array where its data lie at Data in the file that Tensor.File will
+// name: in place, or made from there if they are big-endian.
+func (h *Header) Tensor(name string) tensors.Tensor {
+	t := tensors.Tensor{Name: name, DType: h.DType, Shape: h.Shape, NBytes: h.NBytes}
+	switch {
+	case h.Swapped && h.NBytes > 0:
+		t.Maker = maker{*h}
+	case h.Columns:
+		t.Offset, t.Strides = h.Data, columns(h.Shape)
+	default:
+		t.Offset = h.Data
 	}
-	return t, nil
+	return t
 }
 
 // columns are the strides of column-major order, in elements; nil where it is the

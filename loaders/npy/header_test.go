@@ -5,6 +5,7 @@ package npy
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
@@ -40,7 +41,6 @@ func TestParse(t *testing.T) {
 		"other order":        {1, `{"shape":(2,),"fortran_order":False,"descr":"<f4"}`, 8, tensors.F32, []int64{2}, nil},
 		"space all over":     {1, " { 'descr' :\t'<f4' ,\r\n'fortran_order': False , 'shape' : ( 2 , 3 , ) , } \n", 24, tensors.F32, []int64{2, 3}, nil},
 		"long of Python 2":   {1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2L, 3L), }", 24, tensors.F32, []int64{2, 3}, nil},
-		"bytes behind":       {1, dict("|i1", "False", "(2,)"), 99, tensors.I8, []int64{2}, nil},
 		"native":             {1, dict("=f4", "False", "(2,)"), 8, tensors.F32, []int64{2}, nil},
 		"big-endian bytes":   {1, dict(">i1", "False", "(2,)"), 2, tensors.I8, []int64{2}, nil},
 		"header of 64 KiB":   {2, fmt.Sprintf("%-65536s", dict("|i1", "False", "(2,)")), 2, tensors.I8, []int64{2}, nil},
@@ -97,9 +97,18 @@ func TestTypes(t *testing.T) {
 		parse.Refuses(t, file[:len(file)-1], int64(len(file)-1), int64(len(head)),
 			fmt.Sprintf("%s[3 4] needs %d bytes, %d are left", c.dtype, 12*c.bytes, 12*c.bytes-1))
 		if c.bytes > 1 {
-			big := ">" + descr[1:]
-			file := framed(1, dict(big, "False", "(0,)"))
-			parse.Refuses(t, file, int64(len(file)), 20, fmt.Sprintf("%q is big-endian, which is not read", big))
+			big := framed(1, dict(">"+descr[1:], "False", "(2,)"))
+			file := append(big, make([]byte, 2*c.bytes)...)
+			ix, err := parse.Look(t, file, int64(len(file)))
+			if err != nil {
+				t.Errorf("%s, big-endian: %v", descr, err)
+				continue
+			}
+			check(t, ix, int64(len(file)))
+			if got := ix.Tensors[0]; got.DType != c.dtype || got.Maker == nil {
+				t.Errorf("%s, big-endian: %+v", descr, got)
+			}
+			parse.Refuses(t, file[:len(file)-1], int64(len(file)-1), int64(len(big)), fmt.Sprintf("%s[2] needs %d bytes, %d are left", c.dtype, 2*c.bytes, 2*c.bytes-1))
 		}
 	}
 	for descr, msg := range map[string]string{
@@ -111,10 +120,15 @@ func TestTypes(t *testing.T) {
 		"<f16": `"<f16" is the type of no tensor`, "<c32": `"<c32" is the type of no tensor`, "<f": `"<f" is the type of no tensor`,
 		"<f40": `"<f40" is the type of no tensor`, "<i3": `"<i3" is the type of no tensor`, "|t4": `"|t4" is the type of no tensor`,
 		"f4": `"f4" is no type`, "float32": `"float32" is no type`, "": `"" is no type`, "<": `"<" is no type`, "!f4": `"!f4" is no type`,
+		strings.Repeat("V", 300): `"` + strings.Repeat("V", 40) + `" is no type`, "<" + strings.Repeat("V", 300): `"<` + strings.Repeat("V", 39) + `" is raw bytes: NumPy does not say of which type; save it as safetensors`,
 		strings.Repeat("<f", 300): `"` + strings.Repeat("<f", 20) + `" is the type of no tensor`,
 	} {
 		file := framed(1, dict(descr, "False", "(0,)"))
 		parse.Refuses(t, file, int64(len(file)), 20, msg)
+		_, err := parse(bytes.NewReader(file), int64(len(file)))
+		if unfit := (Unfit{}); errors.As(err, &unfit) != !strings.HasSuffix(msg, "is no type") {
+			t.Errorf("%s: the error is %T", descr, err)
+		}
 	}
 }
 
@@ -226,21 +240,38 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestArray reads an array amid other bytes.
-func TestArray(t *testing.T) {
+// TestRead reads an array amid other bytes.
+func TestRead(t *testing.T) {
 	array := append(framed(2, dict("<i2", "True", "(2, 2)")), make([]byte, 8)...)
 	file := append(append([]byte("before"), array...), "behind"...)
-	got, err := Array("a", bytes.NewReader(file), 6, int64(len(array)))
-	if err != nil || got.Offset != int64(len(array)-8+6) || got.NBytes != 8 {
+	got, err := Read(bytes.NewReader(file), 6, int64(len(array)))
+	if err != nil || !reflect.DeepEqual(got, Header{tensors.I16, []int64{2, 2}, true, false, int64(len(array) - 8 + 6), 8}) {
 		t.Errorf("%+v, %v", got, err)
 	}
-	_, err = Array("a", bytes.NewReader(file), 6, int64(len(array)-1))
+	_, err = Read(bytes.NewReader(file), 6, int64(len(array)-1))
 	if want := fmt.Sprintf("NPY: at byte %d: I16[2 2] needs 8 bytes, 7 are left", len(array)-8+6); err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
 	}
-	_, err = Array("a", bytes.NewReader(file), 7, int64(len(array)))
+	row := append(framed(1, dict("<i2", "True", "(1, 2)")), make([]byte, 4)...)
+	if got, err := Read(bytes.NewReader(row), 0, int64(len(row))); err != nil || got.Columns {
+		t.Errorf("a row is in either order: %+v, %v", got, err)
+	}
+	_, err = Read(bytes.NewReader(file), 7, int64(len(array)))
 	if want := "NPY: at byte 7: it does not begin as NPY does"; err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
+	}
+}
+
+// TestBytesBehind: NumPy reads one array of a file, whatever follows it.
+func TestBytesBehind(t *testing.T) {
+	head := framed(1, dict("|i1", "False", "(2,)"))
+	file := append(head, make([]byte, 99)...)
+	ix, err := parse.Look(t, file, int64(len(file)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := []tensors.Finding{{File: fileName, Offset: int64(len(head)) + 2, Text: "97 bytes follow the array"}}; !reflect.DeepEqual(ix.Findings, want) {
+		t.Errorf("%+v, want %+v", ix.Findings, want)
 	}
 }
 

@@ -49,51 +49,51 @@ func (p *literal) expect(want byte) error {
 	return nil
 }
 
-// dict reads the whole header into t and says whether the order is Fortran's.
-func (p *literal) dict(t *tensors.Tensor) (fortran bool, err error) {
+// dict reads the whole header.
+func (p *literal) dict() (h Header, err error) {
 	if err := p.expect('{'); err != nil {
-		return false, err
+		return h, err
 	}
 	seen := make(map[string]bool)
 	for !p.take('}') {
 		at := p.n
 		key, err := p.string()
 		if err != nil {
-			return false, err
+			return h, err
 		}
 		if seen[key] {
 			p.n = at
-			return false, p.errorf("%q is there twice", key)
+			return h, p.errorf("%q is there twice", key)
 		}
 		seen[key] = true
 		if err := p.expect(':'); err != nil {
-			return false, err
+			return h, err
 		}
 		switch key {
 		case "descr":
-			t.DType, err = p.descr()
+			h.DType, h.Swapped, err = p.descr()
 		case "fortran_order":
-			fortran, err = p.bool()
+			h.Columns, err = p.bool()
 		case "shape":
-			t.Shape, err = p.shape()
+			h.Shape, err = p.shape()
 		default:
 			p.n = at
 			err = p.errorf("%.40q is no field of a header", key)
 		}
 		if err != nil {
-			return false, err
+			return h, err
 		}
 		if !p.take(',') && p.next() != '}' {
-			return false, p.errorf("%q where %q or %q should be", p.next(), ',', '}')
+			return h, p.errorf("%q where %q or %q should be", p.next(), ',', '}')
 		}
 	}
 	switch {
 	case p.next() != 0, p.n < len(p.text):
-		return false, p.errorf("%q follows the header's dict", p.next())
+		return h, p.errorf("%q follows the header's dict", p.next())
 	case !seen["descr"] || !seen["fortran_order"] || !seen["shape"]:
-		return false, p.errorf("descr, fortran_order or shape is missing")
+		return h, p.errorf("descr, fortran_order or shape is missing")
 	}
-	return fortran, nil
+	return h, nil
 }
 
 // string reads a quoted text without escapes.
@@ -153,37 +153,34 @@ func (p *literal) shape() ([]int64, error) {
 	return shape, nil
 }
 
-// descr reads the type of the elements.
-func (p *literal) descr() (tensors.DType, error) {
+// descr reads the type of the elements, and whether they are big-endian.
+func (p *literal) descr() (d tensors.DType, swapped bool, err error) {
 	if p.next() == '[' {
-		return 0, p.errorf("a structured array, which is no tensor")
+		return 0, false, Unfit{p.errorf("a structured array, which is no tensor")}
 	}
 	at := p.n
 	s, err := p.string()
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
+	end := p.n
 	p.n = at
-	fail := func(msg string, args ...any) (tensors.DType, error) { return 0, p.errorf(msg, args...) }
 	if len(s) < 2 || strings.IndexByte("<>|=", s[0]) < 0 {
-		return fail("%.40q is no type", s)
+		return 0, false, p.errorf("%.40q is no type", s)
 	}
 	switch s[1] {
 	case 'O':
-		return fail("it holds Python objects as a pickle, which is not read")
+		return 0, false, Unfit{p.errorf("it holds Python objects as a pickle, which is not read")}
 	case 'V':
-		return fail("%q is raw bytes: NumPy does not say of which type; save it as safetensors", s)
+		return 0, false, Unfit{p.errorf("%.40q is raw bytes: NumPy does not say of which type; save it as safetensors", s)}
 	}
 	for _, d := range tensors.DTypes() {
 		known := d.NumPy()
 		if d > tensors.C128 || known[1] == 'V' || known[1:] != s[1:] {
 			continue
 		}
-		if s[0] == '>' && s[2:] != "1" {
-			return fail("%q is big-endian, which is not read", s)
-		}
-		p.n = at + len(s) + 2
-		return d, nil
+		p.n = end
+		return d, s[0] == '>' && s[2:] != "1", nil
 	}
-	return fail("%.40q is the type of no tensor", s)
+	return 0, false, Unfit{p.errorf("%.40q is the type of no tensor", s)}
 }

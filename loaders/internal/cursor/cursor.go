@@ -23,6 +23,7 @@ type Cursor struct {
 	format string
 	r      io.ReaderAt
 	end    int64 // nothing is read from here on
+	ahead  int   // how many bytes are read at once
 	at     int64 // of buf[0] in the file
 	buf    []byte
 	n      int // place in buf
@@ -31,7 +32,7 @@ type Cursor struct {
 // New returns a cursor at the file's first byte. end is the file's size, or where
 // the part to be read ends.
 func New(format string, r io.ReaderAt, end int64) *Cursor {
-	return &Cursor{format: format, r: r, end: end}
+	return &Cursor{format: format, r: r, end: end, ahead: bufferSize}
 }
 
 // Pos is the offset of the next byte.
@@ -44,6 +45,10 @@ func (c *Cursor) Left() int64 { return c.end - c.Pos() }
 func (c *Cursor) SetEnd(end int64) {
 	c.at, c.buf, c.n, c.end = c.Pos(), nil, 0, end
 }
+
+// ReadAhead makes the cursor read about n bytes at once, at most 64 KiB, which it
+// does from the start: fewer for files whose headers lie far apart.
+func (c *Cursor) ReadAhead(n int) { c.ahead = min(n, bufferSize) }
 
 // Errorf is a finding at the next byte.
 func (c *Cursor) Errorf(msg string, args ...any) error {
@@ -59,7 +64,7 @@ func (c *Cursor) fill(need int) error {
 		return c.Errorf("%d bytes are needed, %d are left", need, c.Left())
 	}
 	pos := c.Pos()
-	size := min(bufferSize, c.end-pos)
+	size := min(int64(max(need, c.ahead)), c.end-pos)
 	if int64(cap(c.buf)) < size {
 		c.buf = make([]byte, size)
 	}

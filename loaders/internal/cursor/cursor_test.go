@@ -10,6 +10,7 @@ import (
 	"io"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -166,5 +167,27 @@ func TestSkipReadsNothing(t *testing.T) {
 	}
 	if n := hostile.Allocated(func() { _, _ = over(make([]byte, 10)).U64() }); n > 4<<10 {
 		t.Errorf("a file of 10 bytes took %d", n)
+	}
+}
+
+// TestReadAhead: reads are as small as asked for, and as large as needed.
+func TestReadAhead(t *testing.T) {
+	var sizes []int
+	c := New("TEST", readerAt(func(p []byte, _ int64) (int, error) { sizes = append(sizes, len(p)); return len(p), nil }), 1<<40)
+	c.ReadAhead(100)
+	for _, n := range []uint64{4, 90, 200, 1} {
+		if _, err := c.Bytes(n, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Skip(1 << 30); err != nil {
+		t.Fatal(err)
+	}
+	c.ReadAhead(1 << 30)
+	if _, err := c.Byte(); err != nil {
+		t.Fatal(err)
+	}
+	if want := []int{100, 200, 100, bufferSize}; !slices.Equal(sizes, want) {
+		t.Errorf("reads of %d bytes, want %d", sizes, want)
 	}
 }

@@ -1,11 +1,19 @@
 // Copyright The modelfs Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package gguf
+// Package ggmltype has GGML's numbers of the types of tensors, which its files
+// share: GGUF and what came before it.
+package ggmltype
 
 import "github.com/modelfs/modelfs/tensors"
 
-// types are ggml's, by number. 4, 5, 31 to 33 and 36 to 38 were removed.
+// Of returns the type of a number, as in the enum ggml_type of ggml's ggml.h.
+func Of(number uint32) (tensors.DType, bool) {
+	d, ok := types[number]
+	return d, ok
+}
+
+// types are by number. 4, 5, 31 to 33 and 36 to 38 were removed.
 var types = map[uint32]tensors.DType{
 	0: tensors.F32, 1: tensors.F16, 2: tensors.Q4_0, 3: tensors.Q4_1,
 	6: tensors.Q5_0, 7: tensors.Q5_1, 8: tensors.Q8_0, 9: tensors.Q8_1,
