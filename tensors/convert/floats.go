@@ -61,7 +61,7 @@ func brainOf(f uint32) uint16 {
 }
 
 // The tables of all 2^16 values. They are made when they are first needed, never
-// change, and are faster than arithmetic: 6.5 GB/s of F32 from F16 on one core, 3 GB/s
+// change, and are faster than arithmetic: 8 GB/s of F32 from F16 on one core, 3 GB/s
 // with the usual shifts, or with two small tables.
 var (
 	halves = sync.OnceValue(func() *[1 << 16]uint32 {
