@@ -10,8 +10,9 @@ type attribute struct {
 	at              span
 	name            span
 	reference       bool // a function's attribute stands for it
+	kind            uint64
+	kinds           uint64 // of what is there, by bits
 	f, i, t, g      span
-	text            bool
 	sparse          []span
 	tensors, graphs []span
 	floats, ints    numbers
@@ -24,6 +25,9 @@ func (p *parser) attribute(m span, n *node, s scope) error {
 	err := p.each(m, func(f field) error { return p.attributeField(&a, f, &was) })
 	if err != nil {
 		return err
+	}
+	if a.kind != 0 && a.kinds&^(1<<a.kind) != 0 {
+		return p.Errorf(m.at, "an attribute of the type %d holds something else", a.kind)
 	}
 	if n.constant && !a.reference {
 		if done, err := p.constant(&a, n, s); done || err != nil {
@@ -44,7 +48,13 @@ func (p *parser) attribute(m span, n *node, s scope) error {
 	return p.parameters(&a, prefix, name, s.depth+1)
 }
 
+// attributeTypes are onnx.proto's AttributeProto.AttributeType of each field.
+var attributeTypes = [24]uint64{2: 1, 3: 2, 4: 3, 5: 4, 6: 5, 7: 6, 8: 7, 9: 8, 10: 9, 11: 10, 14: 13, 15: 14, 22: 11, 23: 12}
+
 func (p *parser) attributeField(a *attribute, f field, was *seen) error {
+	if f.number < uint64(len(attributeTypes)) && attributeTypes[f.number] > 0 {
+		a.kinds |= 1 << attributeTypes[f.number]
+	}
 	switch f.number {
 	case 1: // name
 		a.name = f.value
@@ -56,7 +66,6 @@ func (p *parser) attributeField(a *attribute, f field, was *seen) error {
 		a.i = f.value
 		return p.once(f, wireVarint, was)
 	case 4: // s
-		a.text = true
 		return p.once(f, wireBytes, was)
 	case 5: // t
 		a.t = f.value
@@ -69,7 +78,6 @@ func (p *parser) attributeField(a *attribute, f field, was *seen) error {
 	case 8: // ints
 		return p.number(f, wireVarint, &a.ints)
 	case 9: // strings
-		a.text = true
 		return p.is(f, wireBytes)
 	case 10: // tensors
 		a.tensors = append(a.tensors, f.value)
@@ -77,6 +85,9 @@ func (p *parser) attributeField(a *attribute, f field, was *seen) error {
 	case 11: // graphs
 		a.graphs = append(a.graphs, f.value)
 		return p.is(f, wireBytes)
+	case 20: // type
+		a.kind = f.n
+		return p.once(f, wireVarint, was)
 	case 21: // ref_attr_name
 		a.reference = true
 		return p.once(f, wireBytes, was)
@@ -127,6 +138,12 @@ func (p *parser) parameters(a *attribute, prefix, name string, depth int) error 
 	return nil
 }
 
+// constantTypes are the types of a Constant's attributes, sparse_value not among
+// them.
+var constantTypes = map[string]uint64{
+	"value": 4, "value_float": 1, "value_floats": 6, "value_int": 2, "value_ints": 7, "value_string": 3, "value_strings": 8,
+}
+
 // constant adds what a Constant node stands for, if the attribute is the one that
 // says so. A number that is 0 may be left out, as proto3 does it.
 func (p *parser) constant(a *attribute, n *node, s scope) (done bool, err error) {
@@ -134,23 +151,27 @@ func (p *parser) constant(a *attribute, n *node, s scope) (done bool, err error)
 	if err != nil {
 		return false, err
 	}
+	want, known := constantTypes[attribute]
+	switch {
+	case !known, a.kinds == 0 && (a.kind == 0 || attribute == "value"):
+		return false, nil
+	case a.kind != 0 && a.kind != want, a.kinds&^(1<<want) != 0:
+		return false, p.Errorf(a.at.at, "the attribute %s of a Constant is of another type than %d", attribute, want)
+	}
 	t := tensor{at: a.at}
 	switch attribute {
 	case "value":
-		if !a.t.there() {
-			return false, nil
-		}
 		if t, err = p.tensor(a.t); err != nil {
 			return false, err
 		}
 	case "value_float":
-		if t.dataType, t.zero = typeFloat, !a.f.there(); !t.zero {
+		if t.dataType, t.zero = typeFloat, a.kinds == 0; !t.zero {
 			t.values[floats] = single(2, a.f)
 		}
 	case "value_floats":
 		t.dataType, t.values[floats], t.dims = typeFloat, a.floats, []int64{a.floats.count}
 	case "value_int":
-		if t.dataType, t.zero = typeInt64, !a.i.there(); !t.zero {
+		if t.dataType, t.zero = typeInt64, a.kinds == 0; !t.zero {
 			t.values[int64s] = single(3, a.i)
 		}
 	case "value_ints":
@@ -158,13 +179,8 @@ func (p *parser) constant(a *attribute, n *node, s scope) (done bool, err error)
 		if err := p.list(&t, &a.ints); err != nil {
 			return false, err
 		}
-	case "value_string", "value_strings":
-		if !a.text {
-			return false, nil
-		}
-		t.dataType = typeString
 	default:
-		return false, nil
+		t.dataType = typeString
 	}
 	name, err := p.text(n.output, maxName)
 	if err != nil {

@@ -6,6 +6,7 @@ package onnx
 import (
 	"fmt"
 	"io"
+	"math"
 
 	"github.com/modelfs/modelfs/loaders/internal/window"
 	"github.com/modelfs/modelfs/loaders/malformed"
@@ -14,23 +15,29 @@ import (
 
 const format = "ONNX"
 
-// Limits of a model. Depth counts graphs in graphs, dimensions are NumPy's limit.
+// Limits of a model. protobuf ends at 2 GiB, which is why there are external data.
+// Depth counts graphs in graphs, dimensions are NumPy's limit.
 const (
+	maxSize    = math.MaxInt32
 	maxDepth   = 32
 	maxTensors = 1 << 20
 	maxName    = 64 << 10
 	maxDims    = 64
 )
 
-// The memory that a file is seen through.
+// The memory that a file is seen through. Pages are small, as next to each weight
+// one is read.
 const (
-	pages    = 4
-	pageSize = 64 << 10
+	pages    = 16
+	pageSize = 8 << 10
 )
 
 // Parse finds the tensors of a file of size bytes. name says which folder external
 // data lie in.
 func Parse(name string, r io.ReaderAt, size int64) (*tensors.Index, error) {
+	if size > maxSize {
+		return nil, malformed.At(format, 0, "it has %d bytes, a protobuf has at most %d", size, maxSize)
+	}
 	p := &parser{
 		scanner: scanner{Window: window.New(format, r, size, pages, pageSize)},
 		name:    name,
@@ -52,7 +59,7 @@ type parser struct {
 
 	top     map[string]struct{} // the names in the model's graph
 	deeper  []int               // the tensors that are not in it
-	prefixB int                 // bytes that were put before names
+	paths   int                 // bytes that paths have, of what is deeper
 	counted int64               // bytes of numbers that may still be counted
 }
 

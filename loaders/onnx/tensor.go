@@ -95,8 +95,8 @@ func (p *parser) dims(f field, t *tensor) error {
 func (p *parser) add(t tensor, prefix, name string) error {
 	at := t.at.at
 	if prefix != "" {
-		if p.prefixB += len(prefix); p.prefixB > 64<<10+64*p.fields {
-			return p.Errorf(at, "the paths of nested tensors are too long: %d bytes", p.prefixB)
+		if p.paths += len(prefix) + len(name); p.paths > 64<<10+32*p.fields {
+			return p.Errorf(at, "the paths of nested tensors have %d bytes: that is more than the model explains", p.paths)
 		}
 		name = prefix + name
 	}

@@ -17,6 +17,9 @@ import (
 // parsed. Behind it their count and range are left to who makes the tensor.
 const maxCounted = 64 << 20
 
+// makerPage is what a Maker reads at once.
+const makerPage = 64 << 10
+
 // numbers is a repeated field of numbers in a message, each a field of its own or
 // many in a packed one.
 type numbers struct {
@@ -129,7 +132,7 @@ type made struct {
 
 // Make implements tensors.Maker.
 func (m *made) Make(ctx context.Context, file io.ReaderAt, dst []byte) error {
-	s := &scanner{Window: window.New(format, file, m.message.end, 2, pageSize)}
+	s := &scanner{Window: window.New(format, file, m.message.end, 2, makerPage)}
 	n, err := m.run(ctx, s, dst)
 	if err == nil && n != m.count {
 		err = s.Errorf(m.message.at, "a tensor has %d numbers, %d are needed", n, m.count)

@@ -3,7 +3,9 @@
 """Writes ONNX models into a folder, and prints what onnx itself reads of them.
 
 write.py FOLDER FILE...: models of every type in every form, and the FILEs as they are.
-The answer is JSON: a list of {file, tensors: [{name, type, shape, sha256}], findings}.
+write.py - FOLDER: what is in the folder, damaged or not.
+The answer is JSON: a list of {file, tensors: [{name, type, shape, sha256}], findings}; or
+{file, error} for a file that onnx cannot read.
 """
 
 import hashlib
@@ -115,7 +117,29 @@ def packed(t: TensorProto, a: np.ndarray) -> bytes:
     return a.tobytes()
 
 
+def text(name: str | bytes) -> str:
+    """A name that is text: protobuf gives others as bytes."""
+    if isinstance(name, bytes):
+        raise UnicodeError(name)
+    return name
+
+
+def constant(a: onnx.AttributeProto) -> np.ndarray | None:
+    """The numbers that a Constant's attribute stands for."""
+    if a.name == "value_float" and a.HasField("f"):
+        return np.array(a.f, dtype=np.float32)
+    if a.name == "value_floats" and (a.floats or a.type == a.FLOATS):
+        return np.array(a.floats, dtype=np.float32)
+    if a.name == "value_int" and a.HasField("i"):
+        return np.array(a.i, dtype=np.int64)
+    if a.name == "value_ints" and (a.ints or a.type == a.INTS):
+        return np.array(a.ints, dtype=np.int64)
+    return None
+
+
 def listed(t: TensorProto) -> bool:
+    if t.data_type not in TensorProto.DataType.values():
+        return False
     dtype = TensorProto.DataType.Name(t.data_type)
     elements = int(np.prod(t.dims, dtype=np.int64))
     if dtype not in NAMES:
@@ -160,50 +184,43 @@ def describe(path: str) -> dict:
     def walk(nodes: list[onnx.NodeProto], prefix: str) -> None:
         nonlocal skipped
         for i, n in enumerate(nodes):
-            inside = f"{prefix}{n.name if 0 < len(n.name) <= 200 else f'{n.op_type}#{i}'}/"
+            inside = f"{prefix}{text(n.name) if 0 < len(n.name) <= 200 else f'{text(n.op_type)}#{i}'}/"
+            output = text(n.output[0]) if n.output else ""
             for a in n.attribute:
-                if n.op_type == "Constant":
-                    if a.name in ("value_float", "value_floats"):
-                        put(
-                            prefix,
-                            n.output[0],
-                            numpy_helper.from_array(np.array(helper.get_attribute_value(a), dtype=np.float32)),
-                        )
+                if n.op_type == "Constant" and n.domain in ("", "ai.onnx"):
+                    numbers = constant(a)
+                    if numbers is not None:
+                        put(prefix, output, numpy_helper.from_array(numbers))
                         continue
-                    if a.name in ("value_int", "value_ints"):
-                        put(
-                            prefix,
-                            n.output[0],
-                            numpy_helper.from_array(np.array(helper.get_attribute_value(a), dtype=np.int64)),
-                        )
+                    if a.name == "value" and a.HasField("t"):
+                        put(prefix, output, a.t)
                         continue
-                    if a.name == "value":
-                        put(prefix, n.output[0], a.t)
+                    if a.name in ("value_string", "value_strings") and (a.s or a.strings):
+                        skipped += 1
                         continue
-                    skipped += 1  # text, or sparse
-                    continue
                 if a.HasField("t"):
-                    put(inside, a.name, a.t)
+                    put(inside, text(a.name), a.t)
                 for k, t in enumerate(a.tensors):
-                    put(inside, f"{a.name}/{k}", t)
+                    put(inside, f"{text(a.name)}/{k}", t)
+                skipped += a.HasField("sparse_tensor") + len(a.sparse_tensors)
                 if a.HasField("g"):
-                    down(a.g, f"{inside}{a.name}/")
+                    down(a.g, f"{inside}{text(a.name)}/")
                 for k, g in enumerate(a.graphs):
-                    down(g, f"{inside}{a.name}/{k}/")
+                    down(g, f"{inside}{text(a.name)}/{k}/")
 
     def down(g: onnx.GraphProto, prefix: str) -> None:
         nonlocal skipped
         walk(g.node, prefix)
         for t in g.initializer:
-            put(prefix, t.name, t)
+            put(prefix, text(t.name), t)
         skipped += len(g.sparse_initializer)
 
     down(m.graph, "")
     for i, t in enumerate(m.training_info):
         down(t.initialization, f"training_info/{i}/initialization/")
         down(t.algorithm, f"training_info/{i}/algorithm/")
-    for f in m.functions:
-        walk(f.node, f"functions/{f.name}/")
+    for i, f in enumerate(m.functions):
+        walk(f.node, f"functions/{text(f.name) or f'#{i}'}/")
     for name, t in later:
         unique, n = name, 2
         while unique in taken:
@@ -257,8 +274,18 @@ def nested() -> onnx.ModelProto:
     return m
 
 
+def attempt(path: str) -> dict:
+    try:
+        return describe(path)
+    except Exception as e:  # noqa: BLE001 - whatever it is, the file is not read
+        return {"file": path, "error": f"{type(e).__name__}: {e}"}
+
+
 def main() -> None:
     folder, files = sys.argv[1], sys.argv[2:]
+    if folder == "-":
+        json.dump([attempt(os.path.join(files[0], name)) for name in sorted(os.listdir(files[0]))], sys.stdout)
+        return
     models: dict[str, onnx.ModelProto] = {"nested": nested()}
     for make in (raw, typed):
         for dtype in TYPES:
