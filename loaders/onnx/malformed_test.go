@@ -51,6 +51,7 @@ func TestMalformed(t *testing.T) {
 		"wire type 7":       {model(here, tag(9, 7)), "the field 9 is of the wire type 7, which ONNX does not have"},
 		"field 0":           {model(here, tag(0, 2)), "a field of the number 0"},
 		"field 2^29":        {model(here, tag(1<<29, 0)), "a field of the number 536870912"},
+		"a neighbour's":     {join(model(initial(here, tag(12, 2), varint(3), zeros(2))), str(2, "producer")), "the field 12 has a length of 3, 2 bytes are left of its message"},
 		"number too long":   {model(here, bin(0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00)), "a number of over 64 bits"},
 		"number of 65 bits": {model(tag(9, 0), here, bin(0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02)), "a number of over 64 bits"},
 		"number cut off":    {model(tag(9, 0), here, bin(0xff)), "a number does not end before its message does, at byte 6"},
@@ -355,10 +356,22 @@ func TestMake(t *testing.T) {
 		}
 	}
 	single := model(initial(dims(5000), typ(1), named("a"), bin(bytes.Repeat([]byte{4<<3 | 5, 1, 2, 3, 4}, 5000)...))).b
+	more := slices.Clone(single)
+	for i := len(more) - 25_000; i < len(more); i += 5 {
+		copy(more[i:], []byte{4<<3 | 2, 3, 12<<3 | 0, 0, 0}) // 3 bytes of floats
+	}
 	if ix, err = parse(bytes.NewReader(single), int64(len(single))); err != nil {
 		t.Fatal(err)
 	}
 	if err := ix.Tensors[0].Maker.Make(ctx, bytes.NewReader(single), make([]byte, 20_000)); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	var wrong *malformed.Error
+	if err := ix.Tensors[0].Maker.Make(t.Context(), bytes.NewReader(more), make([]byte, 20_000)); !errors.As(err, &wrong) || wrong.Msg != "a tensor has more numbers than it needs" {
+		t.Error(err)
+	}
+	copy(more[len(more)-25_000:], join(tag(4, wireBytes), varint(24_996)).b)
+	if err := ix.Tensors[0].Maker.Make(t.Context(), bytes.NewReader(more), make([]byte, 20_000)); !errors.As(err, &wrong) || wrong.Msg != "a tensor has more numbers than it needs" {
 		t.Error(err)
 	}
 }

@@ -185,10 +185,10 @@ func (r *making) varints(ctx context.Context, m span) error {
 		if err != nil {
 			return err
 		}
-		for len(b) >= maxVarint || int64(len(b)) == m.size() {
+		for {
 			v, n := binary.Uvarint(b)
 			if n <= 0 {
-				break // what is wrong is said below
+				break // it goes on in another page, or is wrong
 			}
 			if err := r.put(v, m.at); err != nil {
 				return err
