@@ -3,18 +3,22 @@
 
 package onnx
 
-import "strconv"
+import (
+	"strconv"
+
+	"github.com/modelfs/modelfs/loaders/internal/distinct"
+)
 
 // scope is a graph, or a function.
 type scope struct {
-	prefix string              // of the names in it; empty for the model's graph
-	names  map[string]struct{} // those that it has
+	prefix string          // of the names in it; empty for the model's graph
+	names  *distinct.Names // those that it has
 	depth  int
 }
 
 // inner is a scope in another one.
 func inner(prefix string, depth int) scope {
-	return scope{prefix: prefix, names: make(map[string]struct{}), depth: depth}
+	return scope{prefix: prefix, names: &distinct.Names{}, depth: depth}
 }
 
 // graph reads a GraphProto.
@@ -61,10 +65,9 @@ func (p *parser) initializer(m span, s scope) error {
 
 // value adds a tensor that is a value in a graph.
 func (p *parser) value(t tensor, name string, s scope) error {
-	if _, twice := s.names[name]; twice {
+	if !s.names.Take(name) {
 		return p.Errorf(t.at.at, "the tensor %.100q is there twice in one graph", name)
 	}
-	s.names[name] = struct{}{}
 	return p.add(t, s.prefix, name)
 }
 

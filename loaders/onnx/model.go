@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 
+	"github.com/modelfs/modelfs/loaders/internal/distinct"
 	"github.com/modelfs/modelfs/loaders/internal/window"
 	"github.com/modelfs/modelfs/loaders/malformed"
 	"github.com/modelfs/modelfs/tensors"
@@ -46,7 +47,9 @@ func Parse(name string, r io.ReaderAt, size int64) (*tensors.Index, error) {
 	if err := p.model(span{0, size}); err != nil {
 		return nil, err
 	}
-	p.unique()
+	for _, i := range p.deeper {
+		p.found[i].Name = p.top.Make(p.found[i].Name)
+	}
 	return &tensors.Index{Tensors: p.found, Findings: p.findings}, nil
 }
 
@@ -57,10 +60,10 @@ type parser struct {
 	found    []tensors.Tensor
 	findings []tensors.Finding
 
-	top     map[string]struct{} // the names in the model's graph
-	deeper  []int               // the tensors that are not in it
-	paths   int                 // bytes that paths have, of what is deeper
-	counted int64               // bytes of numbers that may still be counted
+	top     distinct.Names // the names in the model's graph
+	deeper  []int          // the tensors that are not in it
+	paths   int            // bytes that paths have, of what is deeper
+	counted int64          // bytes of numbers that may still be counted
 }
 
 // find adds a finding.
@@ -101,8 +104,7 @@ func (p *parser) model(m span) error {
 	case !graph.there():
 		return malformed.At(format, 0, "it is no ONNX model: it has no graph")
 	}
-	p.top = make(map[string]struct{})
-	if err := p.graph(graph, scope{names: p.top}); err != nil {
+	if err := p.graph(graph, scope{names: &p.top}); err != nil {
 		return err
 	}
 	for i, t := range training {
