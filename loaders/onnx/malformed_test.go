@@ -358,7 +358,7 @@ func TestMake(t *testing.T) {
 	single := model(initial(dims(5000), typ(1), named("a"), bin(bytes.Repeat([]byte{4<<3 | 5, 1, 2, 3, 4}, 5000)...))).b
 	more := slices.Clone(single)
 	for i := len(more) - 25_000; i < len(more); i += 5 {
-		copy(more[i:], []byte{4<<3 | 2, 3, 12<<3 | 0, 0, 0}) // 3 bytes of floats
+		copy(more[i:], []byte{4<<3 | 2, 3, 12 << 3, 0, 0}) // 3 bytes of floats
 	}
 	if ix, err = parse(bytes.NewReader(single), int64(len(single))); err != nil {
 		t.Fatal(err)
