@@ -39,7 +39,7 @@ func (f *file) archive() error {
 		return err
 	}
 	if constants, ok := a.find("constants.pkl"); ok {
-		if err := a.object(constants, "constants/", path{"constants", true}); err != nil {
+		if err := a.object(constants, "constants/", path{text: "constants", under: true}); err != nil {
 			return err
 		}
 	}

@@ -25,11 +25,12 @@
 //
 // # Names
 //
-// A tensor is named by the way to it, from the pickled object down: the keys and
-// indices of dicts, lists and tuples joined with "/", an object's attributes with
-// ".". The parameters, buffers and modules of an nn.Module have the names that its
-// state_dict gives them; buffers that are not persistent have one as well. A state
-// dict at the top has its plain keys, and a tensor at the top is called "tensor".
+// A tensor is named by the way to it, from the pickled object down: keys and indices
+// of dicts, lists and tuples joined with "/", attributes of an object's attributes
+// with ".". The parameters, buffers and modules of an nn.Module have the names that
+// its state_dict gives them, so that {"net": module} and {"net": module.state_dict()}
+// have the same; buffers that are not persistent have one as well. A state dict at
+// the top has its plain keys, and a tensor at the top is called "tensor".
 // Constants of TorchScript are constants/INDEX. Keys are text, integers, True, False
 // or None: a tensor under another key has no name, and the file is refused. It is
 // refused as well if two ways to tensors have one name ("a/b" beside "a", 1 beside

@@ -52,17 +52,24 @@ func (f *file) nameTensors(root value, at, size int64, prefix path) error {
 type path struct {
 	text  string
 	under bool // it is not the object itself
+	dots  bool // the last step was an attribute: one of the value's own follows with "."
 }
 
-func (p path) key(k string) path       { return p.join("/", k) }
-func (p path) index(i int) path        { return p.join("/", strconv.Itoa(i)) }
-func (p path) attribute(k string) path { return p.join(".", k) }
+func (p path) key(k string) path { return path{p.before("/") + k, true, false} }
+func (p path) index(i int) path  { return p.key(strconv.Itoa(i)) }
 
-func (p path) join(by, k string) path {
-	if !p.under {
-		return path{k, true}
+func (p path) attribute(k string) path {
+	if p.dots {
+		return path{p.before(".") + k, true, true}
 	}
-	return path{p.text + by + k, true}
+	return path{p.before("/") + k, true, true}
+}
+
+func (p path) before(by string) string {
+	if !p.under {
+		return ""
+	}
+	return p.text + by
 }
 
 // markOf is the mark of a container.
@@ -205,7 +212,7 @@ func (n *namer) walk(v value, p path) error {
 	switch v := v.(type) {
 	case *tensor:
 		if !p.under {
-			p = path{"tensor", true}
+			p = path{text: "tensor", under: true}
 		}
 		if err := n.emit(v, p.text); err != nil || !holds(v.state) {
 			return err
