@@ -180,7 +180,7 @@ func (f *file) entry(c *cursor.Cursor, begin int64) (member, error) {
 		return m, malformed.At(format, m.entryAt, "the member %.100q "+msg, append([]any{m.name}, args...)...)
 	}
 	switch {
-	case !sound(m.name):
+	case !isPath(m.name):
 		return fail("has a name that is no path in an archive")
 	case disk != 0:
 		return fail("is in another part of the archive")
@@ -204,8 +204,8 @@ func (f *file) entry(c *cursor.Cursor, begin int64) (member, error) {
 	return m, nil
 }
 
-// sound says whether a name is a path as archives have it, and no way out of one.
-func sound(name string) bool {
+// isPath says whether a name is a path as archives have it, and no way out of one.
+func isPath(name string) bool {
 	if !utf8.ValidString(name) || strings.ContainsAny(name, "\x00\\") {
 		return false
 	}

@@ -73,6 +73,7 @@ var harmless = map[string]bool{
 	"builtins.bytearray":                     true,
 	"builtins.complex":                       true,
 	"torch.device":                           true,
+	"torch.storage.TypedStorage":             true,
 	"torch.serialization._get_layout":        true,
 	"torch.per_tensor_affine":                true,
 	"torch.per_tensor_symmetric":             true,
