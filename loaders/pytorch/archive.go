@@ -35,11 +35,11 @@ func (f *file) archive() error {
 	if !ok {
 		return malformed.At(format, at, "the archive has no %.100s: torch did not write it, or it is TorchScript of 2019 or before", a.folder+"data.pkl")
 	}
-	if err := a.object(data, "data/", path{}); err != nil {
+	if err := a.object(data, "data/", ""); err != nil {
 		return err
 	}
 	if constants, ok := a.find("constants.pkl"); ok {
-		if err := a.object(constants, "constants/", path{text: "constants", under: true}); err != nil {
+		if err := a.object(constants, "constants/", "constants"); err != nil {
 			return err
 		}
 	}
@@ -119,7 +119,7 @@ func (a *contents) byteOrder() error {
 }
 
 // object reads a pickle whose storages lie in a folder, and names its tensors.
-func (a *contents) object(m *member, storages string, prefix path) error {
+func (a *contents) object(m *member, storages string, prefix string) error {
 	if err := plain(m); err != nil {
 		return err
 	}

@@ -67,7 +67,7 @@ func (f *file) legacy() error {
 		f.finding(end, "%d bytes follow the last storage", f.size-end)
 	}
 	f.unusedStorages()
-	return f.nameTensors(root, at, keysAt-at, path{})
+	return f.nameTensors(root, at, keysAt-at, "")
 }
 
 // next reads the next pickle.

@@ -201,8 +201,10 @@ func (m *machine) put(i uint32) error {
 		delete(m.memo.sparse, i)
 		return nil
 	}
-	if err := m.charge(costEntry); err != nil {
-		return err
+	if _, ok := m.memo.sparse[i]; !ok {
+		if err := m.charge(costEntry); err != nil {
+			return err
+		}
 	}
 	if m.memo.sparse == nil {
 		m.memo.sparse = make(map[uint32]value)

@@ -44,9 +44,9 @@ func (f *file) maker(t *tensor, lie *tensors.Tensor) tensors.Maker {
 	return m
 }
 
-// step is how many bytes are changed between two looks at the context: a multiple
+// piece is how many bytes are changed between two looks at the context: a multiple
 // of every element's width.
-const step = 1 << 20
+const piece = 1 << 20
 
 // Make implements tensors.Maker.
 func (m *maker) Make(ctx context.Context, file io.ReaderAt, dst []byte) error {
@@ -57,7 +57,7 @@ func (m *maker) Make(ctx context.Context, file io.ReaderAt, dst []byte) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		n := min(step, len(dst))
+		n := min(piece, len(dst))
 		m.change(dst[:n])
 		dst = dst[n:]
 	}

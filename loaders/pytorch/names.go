@@ -16,9 +16,9 @@ const maxDepth = 1000
 
 // What names may cost: a few bytes of a pickle can make many ways to one tensor, or
 // ever longer ones. A tensor of its own takes over 64 bytes, and a mention of one
-// with a key of its own 8.
+// with a key of some letters 16.
 const (
-	minNames, bytesPerName = 512, 8
+	minNames, bytesPerName = 512, 16
 	minText, textPerByte   = 64 << 10, 16
 	minSteps, stepsPerByte = 64 << 10, 16
 )
@@ -26,14 +26,19 @@ const (
 // namer names the tensors below an object.
 type namer struct {
 	*file
+	path  []byte // the way to the value that is walked
+	under bool   // it is not the pickle's object itself
+	last  step
+	depth int
+
 	at          int64 // of the pickle
 	left        int64 // names
 	text, steps int64 // bytes of names, steps of the search
 }
 
 // nameTensors gives every tensor in a pickle's object its names. at and size are the
-// pickle's, prefix comes before all names.
-func (f *file) nameTensors(root value, at, size int64, prefix path) error {
+// pickle's, prefix comes before all names if it is not empty.
+func (f *file) nameTensors(root value, at, size int64, prefix string) error {
 	n := &namer{
 		file:  f,
 		at:    at,
@@ -45,31 +50,47 @@ func (f *file) nameTensors(root value, at, size int64, prefix path) error {
 	if err != nil || !holds {
 		return err
 	}
-	return n.walk(root, prefix)
-}
-
-// path is the way to a value.
-type path struct {
-	text  string
-	under bool // it is not the object itself
-	dots  bool // the last step was an attribute: one of the value's own follows with "."
-}
-
-func (p path) key(k string) path { return path{p.before("/") + k, true, false} }
-func (p path) index(i int) path  { return p.key(strconv.Itoa(i)) }
-
-func (p path) attribute(k string) path {
-	if p.dots {
-		return path{p.before(".") + k, true, true}
+	if prefix != "" {
+		return n.walkIn(root, prefix, byKey)
 	}
-	return path{p.before("/") + k, true, true}
+	return n.walk(root)
 }
 
-func (p path) before(by string) string {
-	if !p.under {
-		return ""
+// step is how a value lies in another one.
+type step uint8
+
+const (
+	byKey       step = iota // in a container, or an object's items
+	byAttribute             // as an attribute
+)
+
+// walkIn walks a value one step further. Attributes of attributes follow with ".",
+// all else with "/".
+func (n *namer) walkIn(v value, key string, by step) error {
+	length, under, last := len(n.path), n.under, n.last
+	if under {
+		sep := byte('/')
+		if by == byAttribute && last == byAttribute {
+			sep = '.'
+		}
+		n.path = append(n.path, sep)
 	}
-	return p.text + by
+	n.path = append(n.path, key...)
+	if len(n.path) > maxText {
+		return malformed.At(format, n.at, "the name %.100q… of a tensor has over %d bytes", n.path, maxText)
+	}
+	if n.depth++; n.depth > maxDepth {
+		return n.tooDeep()
+	}
+	n.under, n.last = true, by
+	err := n.walk(v)
+	n.path, n.under, n.last = n.path[:length], under, last
+	n.depth--
+	return err
+}
+
+func (n *namer) tooDeep() error {
+	return malformed.At(format, n.at, "containers lie in each other over %d deep", maxDepth)
 }
 
 // markOf is the mark of a container.
@@ -156,7 +177,7 @@ func (n *namer) seek(v value, depth int) (bool, error) {
 		return *m == holding, nil
 	}
 	if depth > maxDepth {
-		return false, malformed.At(format, n.at, "containers lie in each other over %d deep", maxDepth)
+		return false, n.tooDeep()
 	}
 	*m = seeking
 	found := false
@@ -205,21 +226,21 @@ func holds(v value) bool {
 }
 
 // walk names the tensors that lie in v, which holds some.
-func (n *namer) walk(v value, p path) error {
+func (n *namer) walk(v value) error {
 	if n.steps--; n.steps < 0 {
 		return malformed.At(format, n.at, "too many ways lead to the tensors of a pickle of this size")
 	}
 	switch v := v.(type) {
 	case *tensor:
-		if !p.under {
-			p = path{text: "tensor", under: true}
+		if !n.under {
+			return n.walkIn(v, "tensor", byKey)
 		}
-		if err := n.emit(v, p.text); err != nil || !holds(v.state) {
+		if err := n.emit(v); err != nil || !holds(v.state) {
 			return err
 		}
-		return n.attributes(v.state, p, "a tensor")
+		return n.attributes(v.state, "a tensor")
 	case *unread:
-		return malformed.At(format, v.at, "%.100q is %s: it is not read", p.text, v.why)
+		return malformed.At(format, v.at, "%.100q is %s: it is not read", n.path, v.why)
 	}
 	m := markOf(v)
 	if *m == inside { // the object lies in itself: its tensors have their names
@@ -229,23 +250,23 @@ func (n *namer) walk(v value, p path) error {
 	defer func() { *m = holding }()
 	switch v := v.(type) {
 	case *tuple:
-		return n.walkItems(v.items, p)
+		return n.walkItems(v.items)
 	case *list:
-		return n.walkItems(v.items, p)
+		return n.walkItems(v.items)
 	case *set:
-		return malformed.At(format, n.at, "a tensor lies in a set, %.100q: it has no name", p.text)
+		return malformed.At(format, n.at, "a tensor lies in a set, %.100q: it has no name", n.path)
 	case *dict:
-		return n.walkDict(v, p)
+		return n.walkDict(v)
 	case *opaque:
-		return n.walkOpaque(v, p)
+		return n.walkOpaque(v)
 	}
 	return nil
 }
 
-func (n *namer) walkItems(items []value, p path) error {
+func (n *namer) walkItems(items []value) error {
 	for i, x := range items {
 		if holds(x) {
-			if err := n.walk(x, p.index(i)); err != nil {
+			if err := n.walkIn(x, strconv.Itoa(i), byKey); err != nil {
 				return err
 			}
 		}
@@ -253,29 +274,29 @@ func (n *namer) walkItems(items []value, p path) error {
 	return nil
 }
 
-func (n *namer) walkDict(d *dict, p path) error {
-	if err := n.walkEntries(d.entries, p, path.key); err != nil {
+func (n *namer) walkDict(d *dict) error {
+	if err := n.walkEntries(d.entries, byKey); err != nil {
 		return err
 	}
 	if d.more == nil || !holds(d.more.state) {
 		return nil
 	}
-	return n.attributes(d.more.state, p, "a dict")
+	return n.attributes(d.more.state, "a dict")
 }
 
-func (n *namer) walkEntries(entries []entry, p path, join func(path, string) path) error {
+func (n *namer) walkEntries(entries []entry, by step) error {
 	for _, e := range entries {
 		if holds(e.key) {
-			return malformed.At(format, n.at, "a tensor lies in a key of the dict %.100q: it has no name", p.text)
+			return malformed.At(format, n.at, "a tensor lies in a key of the dict %.100q: it has no name", n.path)
 		}
 		if !holds(e.value) {
 			continue
 		}
 		k, ok := keyName(e.key)
 		if !ok {
-			return malformed.At(format, n.at, "a tensor in %.100q lies under a key that is %s: it has no name", p.text, describe(e.key))
+			return malformed.At(format, n.at, "a tensor in %.100q lies under a key that is %s: it has no name", n.path, describe(e.key))
 		}
-		if err := n.walk(e.value, join(p, k)); err != nil {
+		if err := n.walkIn(e.value, k, by); err != nil {
 			return err
 		}
 	}
@@ -301,29 +322,29 @@ func keyName(k value) (string, bool) {
 
 // walkOpaque names what was put into an object. What depends on its arguments, only
 // a call could tell.
-func (n *namer) walkOpaque(o *opaque, p path) error {
+func (n *namer) walkOpaque(o *opaque) error {
 	for _, x := range o.from {
 		if holds(x) {
-			return malformed.At(format, n.at, "%.100q is what a call of %s makes of a tensor: it is not on the list of what is known", p.text, shown(o.name))
+			return malformed.At(format, n.at, "%.100q is what a call of %s makes of a tensor: it is not on the list of what is known", n.path, shown(o.name))
 		}
 	}
-	if err := n.walkItems(o.items, p); err != nil {
+	if err := n.walkItems(o.items); err != nil {
 		return err
 	}
 	if o.entries != nil {
-		if err := n.walkEntries(o.entries.entries, p, path.key); err != nil {
+		if err := n.walkEntries(o.entries.entries, byKey); err != nil {
 			return err
 		}
 	}
 	if !holds(o.state) {
 		return nil
 	}
-	return n.attributes(o.state, p, "an object of "+shown(o.name))
+	return n.attributes(o.state, "an object of "+shown(o.name))
 }
 
 // attributes names what lies in an object's state: a dict, or a pair of a dict or
 // None and one of slots.
-func (n *namer) attributes(state value, p path, of string) error {
+func (n *namer) attributes(state value, of string) error {
 	dicts := []value{state}
 	if t, ok := state.(*tuple); ok && len(t.items) == 2 {
 		dicts = t.items
@@ -332,11 +353,11 @@ func (n *namer) attributes(state value, p path, of string) error {
 		d, ok := v.(*dict)
 		switch {
 		case ok:
-			if err := n.walkAttributes(d, p); err != nil {
+			if err := n.walkAttributes(d); err != nil {
 				return err
 			}
 		case holds(v):
-			return malformed.At(format, n.at, "the state of %s, %.100q, holds a tensor and is %s, no dict of attributes", of, p.text, describe(v))
+			return malformed.At(format, n.at, "the state of %s, %.100q, holds a tensor and is %s, no dict of attributes", of, n.path, describe(v))
 		}
 	}
 	return nil
@@ -348,33 +369,34 @@ func isPart(name string) bool {
 	return name == "_parameters" || name == "_buffers" || name == "_modules"
 }
 
-func (n *namer) walkAttributes(d *dict, p path) error {
+func (n *namer) walkAttributes(d *dict) error {
 	module := true
 	for _, part := range []string{"_parameters", "_buffers", "_modules"} {
 		_, ok := d.get(part).(*dict)
 		module = module && ok
 	}
 	if !module {
-		return n.walkEntries(d.entries, p, path.attribute)
+		return n.walkEntries(d.entries, byAttribute)
 	}
 	for i, e := range d.entries {
 		in := d.entries[i : i+1]
 		if k, ok := e.key.(text); ok && isPart(string(k)) {
 			in = e.value.(*dict).entries
 		}
-		if err := n.walkEntries(in, p, path.attribute); err != nil {
+		if err := n.walkEntries(in, byAttribute); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// emit lists a tensor under a name.
-func (n *namer) emit(t *tensor, name string) error {
+// emit lists a tensor.
+func (n *namer) emit(t *tensor) error {
 	n.left--
-	if n.text -= int64(len(name) + 16*len(t.shape)); n.left < 0 || n.text < 0 {
+	if n.text -= int64(len(n.path) + 16*len(t.shape)); n.left < 0 || n.text < 0 {
 		return malformed.At(format, n.at, "a pickle of this size gives tensors too many names, or too long ones")
 	}
+	name := string(n.path)
 	if _, twice := n.names[name]; twice {
 		return malformed.At(format, t.at, "two tensors are called %.100q", name)
 	}
