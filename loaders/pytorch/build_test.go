@@ -189,7 +189,7 @@ func legacyFile(p *pickle, after ...byte) []byte {
 }
 
 // legacyAt is where the object's pickle begins in it.
-const legacyAt = 15 + 6 + 25
+const legacyAt = 15 + 6 + 24
 
 func legacyStorage(p *pickle, class, key string, numel int64, view func(*pickle)) *pickle {
 	p.op("(").text("storage").global("torch", class).text(key).text("cuda:0").num(numel)
