@@ -23,7 +23,7 @@ func (f *file) archive() error {
 	if err := f.locate(members, at); err != nil {
 		return err
 	}
-	a := &contents{file: f, members: members, byName: make(map[string]int32, len(members)), storage: make(map[string]*record)}
+	a := &contents{file: f, members: members, byName: make(map[string]int32, len(members)), storage: make([]*record, len(members))}
 	if err := a.sort(); err != nil {
 		return err
 	}
@@ -53,8 +53,8 @@ type contents struct {
 	*file
 	folder  string // with its slash
 	members []member
-	byName  map[string]int32   // without regard to case, as torch looks them up
-	storage map[string]*record // those that a pickle mentions, by name in the folder
+	byName  map[string]int32 // without regard to case, as torch looks them up
+	storage []*record        // those that a pickle mentions, by the place of the member
 }
 
 // sort finds the folder, and members that are there twice.
@@ -79,12 +79,20 @@ func (a *contents) sort() error {
 
 // find returns a member of the folder.
 func (a *contents) find(name string) (*member, bool) {
+	if i := a.place(name); i >= 0 {
+		return &a.members[i], true
+	}
+	return nil, false
+}
+
+// place is that of a member of the folder, or -1.
+func (a *contents) place(name string) int {
 	name = a.folder + name
 	i, ok := a.byName[strings.ToLower(name)]
 	if !ok || a.members[i].name != name {
-		return nil, false
+		return -1
 	}
-	return &a.members[i], true
+	return int(i)
 }
 
 // plain is an error for a member that is to be read and is compressed.
@@ -148,23 +156,23 @@ func (a *contents) object(m *member, storages string, prefix string) error {
 	return a.nameTensors(root, m.data, m.size, prefix)
 }
 
-// record returns the member that holds a storage's bytes, of which there have to be
-// size.
+// record returns where a storage's bytes lie, of which there have to be size.
 func (a *contents) record(m *machine, name string, size int64) (*record, error) {
-	r, ok := a.storage[name]
-	if !ok {
-		in, ok := a.find(name)
-		if !ok {
-			return nil, m.errorf("the archive has no storage %.100q", name)
-		}
+	i := a.place(name)
+	if i < 0 {
+		return nil, m.errorf("the archive has no storage %.100q", name)
+	}
+	r := a.storage[i]
+	if r == nil {
+		in := &a.members[i]
 		if err := plain(in); err != nil {
 			return nil, err
 		}
-		if err := m.charge(costTensor + costEntry); err != nil {
+		if err := m.charge(costRecord); err != nil {
 			return nil, err
 		}
-		r = &record{key: name, at: in.data, size: in.size}
-		a.storage[name] = r
+		r = &record{key: in.name[len(a.folder):], at: in.data, size: in.size}
+		a.storage[i] = r
 		a.records = append(a.records, r)
 	}
 	if size > r.size {
@@ -210,7 +218,7 @@ func (a *contents) others() {
 		name, inside := strings.CutPrefix(m.name, a.folder)
 		switch {
 		case m.size == 0 && strings.HasSuffix(m.name, "/"): // a folder
-		case inside && (own[name] || a.storage[name] != nil):
+		case inside && (own[name] || a.storage[i] != nil):
 		case inside && strings.HasPrefix(name, "data/"), inside && a.torchScript && strings.HasPrefix(name, "constants/"):
 			a.finding(m.at, "the storage %.100q of %d bytes is no tensor's", name, m.size)
 		case inside && a.torchScript && strings.HasPrefix(name, "code/"):

@@ -47,8 +47,9 @@ const (
 // zip64 is the number of a member's extra field with sizes of 64 bits.
 const zip64 = 1
 
-// costMember is what a member takes in memory, its name apart.
-const costMember = 256
+// costMember is what a member takes in memory, with its place in the map of names,
+// its name apart.
+const costMember = 144
 
 // member is an entry of the directory.
 type member struct {
@@ -161,7 +162,7 @@ func (f *file) entry(c *cursor.Cursor, begin int64) (member, error) {
 	sizes := []uint64{uint64(le.Uint32(b[24:])), uint64(le.Uint32(b[20:])), uint64(le.Uint32(b[42:]))}
 	nName, nExtra, nComment := le.Uint16(b[28:]), le.Uint16(b[30:]), le.Uint16(b[32:])
 	disk := le.Uint16(b[34:])
-	if err := f.charge(m.entryAt, costMember+2*int64(nName)); err != nil {
+	if err := f.charge(m.entryAt, costMember+int64(nName)); err != nil {
 		return m, err
 	}
 	name, err := c.Bytes(uint64(nName), math.MaxUint16)

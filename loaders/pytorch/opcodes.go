@@ -171,10 +171,17 @@ func (m *machine) small(width int, signed func(uint64) int64) error {
 	if err != nil {
 		return err
 	}
-	if err := m.charge(8); err != nil {
-		return err
+	return m.pushInt(signed(n))
+}
+
+// pushInt pushes a number; Go has the small ones once.
+func (m *machine) pushInt(n int64) error {
+	if n < 0 || n > 255 {
+		if err := m.charge(8); err != nil {
+			return err
+		}
 	}
-	return m.push(signed(n))
+	return m.push(n)
 }
 
 func (m *machine) float() error {
@@ -218,10 +225,7 @@ func (m *machine) long(width int) error {
 		all = [8]byte{255, 255, 255, 255, 255, 255, 255, 255}
 	}
 	copy(all[:], b)
-	if err := m.charge(8); err != nil {
-		return err
-	}
-	return m.push(int64(binary.LittleEndian.Uint64(all[:])))
+	return m.pushInt(int64(binary.LittleEndian.Uint64(all[:])))
 }
 
 func (m *machine) pushBlob(what string, n uint64, head []byte) error {

@@ -19,7 +19,7 @@ const format = "PyTorch"
 
 // Limits of one parse.
 const (
-	maxValues   = 48 << 20 // bytes that directory, values and machines may take, roughly
+	maxValues   = 56 << 20 // bytes that directory, values and machines may take, roughly
 	maxFindings = 1000
 )
 

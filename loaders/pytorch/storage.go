@@ -69,7 +69,7 @@ func (m *machine) storage(id []value, find func(key string, size int64) (*record
 	if s := rec.last; s != nil && s.dtype == class.dtype && s.size == int64(size) && s.meta == meta {
 		return s, nil
 	}
-	if err := m.charge(costTensor); err != nil {
+	if err := m.charge(costStorage); err != nil {
 		return nil, err
 	}
 	rec.last = &storage{rec: rec, dtype: class.dtype, size: int64(size), meta: meta}
@@ -107,7 +107,7 @@ func (l *legacyStorages) load(m *machine, id []value) (value, error) {
 		r, ok := l.byKey[key]
 		switch {
 		case !ok:
-			if err := m.charge(costTensor + costEntry); err != nil {
+			if err := m.charge(costRecord + costEntry); err != nil {
 				return nil, err
 			}
 			r = &record{key: key, at: -1, size: size}
@@ -149,7 +149,7 @@ func (l *legacyStorages) view(m *machine, s *storage, parts []value) (value, err
 		}
 		return old, nil
 	}
-	if err := m.charge(costTensor + costEntry); err != nil {
+	if err := m.charge(costStorage + costEntry); err != nil {
 		return nil, err
 	}
 	if l.views == nil {

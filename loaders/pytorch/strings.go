@@ -110,10 +110,7 @@ func (m *machine) longLine() error {
 func (m *machine) decimal(b []byte) error {
 	n, err := strconv.ParseInt(string(b), 10, 64)
 	if err == nil {
-		if err := m.charge(8); err != nil {
-			return err
-		}
-		return m.push(n)
+		return m.pushInt(n)
 	}
 	digits := bytes.TrimPrefix(b, []byte("-"))
 	if len(digits) == 0 || bytes.ContainsFunc(digits, func(r rune) bool { return r < '0' || r > '9' }) {

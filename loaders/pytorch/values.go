@@ -161,12 +161,14 @@ func (d *dict) extra() *dictMore {
 
 // What values take in memory, in bytes, for the limit.
 const (
-	costWord   = 16 // a value's slot
-	costTuple  = 32
-	costDict   = 48
-	costEntry  = 128 // with the growth of slice and map
-	costOpaque = 128
-	costTensor = 96
+	costWord    = 16 // a value's slot, or a number in it
+	costTuple   = 32
+	costDict    = 48
+	costEntry   = 96 // in the slice and in the index, which grow ahead
+	costOpaque  = 112
+	costTensor  = 112
+	costStorage = 48
+	costRecord  = 80
 )
 
 // describe names a value's kind for a message.
