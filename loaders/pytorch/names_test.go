@@ -81,8 +81,12 @@ func TestNames(t *testing.T) {
 
 // TestAttributes: a tensor may hold others.
 func TestAttributes(t *testing.T) {
-	p := start().op("}(").text("a").small().op("}").text("grad").small().op("sb").text("b").
-		rebuilt("_rebuild_parameter_with_state", func(p *pickle) { p.small().op("\x88N}").text("main").small().op("s") }).op("u").stop()
+	class := func(p *pickle) {
+		p.global("torch._utils", "_rebuild_parameter").global("torch.nn.parameter", "Parameter").small().op("\x88N\x87}").text("grad").small().op("s")
+	}
+	p := start().op("}(").text("a").global("torch._tensor", "_rebuild_from_type_v2").op("(")
+	class(p)
+	p.op("tR").text("b").rebuilt("_rebuild_parameter_with_state", func(p *pickle) { p.small().op("\x88N}").text("main").small().op("s") }).op("u").stop()
 	file := model(p, 1)
 	ix, err := parse.Look(t, file, int64(len(file)))
 	if err != nil || !slices.Equal(namesOf(ix), []string{"a", "a/grad", "b", "b/main"}) {
@@ -112,7 +116,7 @@ func TestNameless(t *testing.T) {
 		"a list as state":   {"cmy\nf\n)\x81(" + T + "lb", `the state of an object of my.f, "", holds a tensor and is a list, no dict of attributes`},
 		"a pair as state":   {"cmy\nf\n)\x81N" + T + "\x86b", `the state of an object of my.f, "", holds a tensor and is a tensor, no dict of attributes`},
 		"a dict's state":    {"}U\x01aNs" + T + "b", `the state of a dict, "", holds a tensor and is a tensor, no dict of attributes`},
-		"a tensor's":        {"}U\x01a" + T + "](" + T + "ebs", `the state of a tensor, "a", holds a tensor`},
+		"a tensor's":        {"}U\x01a" + T + "NN" + T + "\x87bs", `the state of a tensor, "a", holds a tensor`},
 		"too deep":          {strings.Repeat("]", 1100) + T + strings.Repeat("a", 1100), "containers lie in each other over 1000 deep"},
 		"too deep, nothing": {strings.Repeat("]", 1100) + "N" + strings.Repeat("a", 1100), "containers lie in each other over 1000 deep"},
 		"sparse":            {"}U\x01actorch._utils\n_rebuild_sparse_tensor\n(" + T + "tRs", `"a" is a sparse tensor: it is not read`},

@@ -201,14 +201,8 @@ func (m *machine) build() error {
 		}
 		o.extra().state = state
 		return m.push(o)
-	case *tensor:
-		if o.state != nil {
-			return m.errorf("a tensor is built twice")
-		}
-		o.state = state
-		return m.push(o)
-	case *unread:
-		return m.push(o)
+	case *tensor, *unread:
+		return m.buildTensor(o, state)
 	case *global:
 		m.note("sets attributes of %s: not executed", o.shown())
 		v, err := m.opaque(o.name, state)
@@ -218,6 +212,21 @@ func (m *machine) build() error {
 		return m.push(v)
 	}
 	return m.errorf("%s is built", describe(items[0]))
+}
+
+// buildTensor takes the state of a tensor of torch 0.3 and before: requires_grad,
+// volatile, hooks. Any other state would change what the tensor views
+// (torch/_tensor.py: Tensor.__setstate__).
+func (m *machine) buildTensor(o, state value) error {
+	t, ok := state.(*tuple)
+	if !ok || len(t.items) != 3 {
+		return m.errorf("a tensor is built of %s", describe(state))
+	}
+	v, err := m.withState(o, state)
+	if err != nil {
+		return err
+	}
+	return m.push(v)
 }
 
 // persistent loads what a persistent id stands for: a storage.

@@ -102,7 +102,7 @@ func TestTensors(t *testing.T) {
 		"with state": {func(p *pickle) {
 			p.rebuilt("_rebuild_parameter_with_state", func(p *pickle) { p.small().op("\x88N}U\x01aK\x01s") })
 		}, "F32[2] @AT+4"},
-		"Parameter": {func(p *pickle) { p.global("torch.nn.parameter", "Parameter").small().op("\x85\x81}b") }, "F32[2] @AT+4"},
+		"Parameter": {func(p *pickle) { p.global("torch.nn.parameter", "Parameter").small().op("\x85\x81\x88\x89N\x87b") }, "F32[2] @AT+4"},
 		"of a CPU": {func(p *pickle) {
 			p.rebuilt("_rebuild_device_tensor_from_cpu_tensor", func(p *pickle) { p.small().global("torch", "float32").op("NN") })
 		}, "F32[2] @AT+4"},
@@ -241,7 +241,7 @@ func TestBrokenTensors(t *testing.T) {
 		"no parameter":      {func(p *pickle) { p.rebuilt("_rebuild_parameter", func(*pickle) {}) }, "a parameter of 0 parts"},
 		"parameter's parts": {func(p *pickle) { p.rebuilt("_rebuild_parameter_with_state", func(p *pickle) { p.small() }) }, "a parameter of 1 parts"},
 		"unknown parameter": {func(p *pickle) { p.rebuilt("_rebuild_parameter", func(p *pickle) { p.global("os", "x").op(")RNN") }) }, `"" is a tensor made by calling os.x: it is not read`},
-		"built twice":       {func(p *pickle) { p.small().op("}b}b") }, "a tensor is built twice"},
+		"built twice":       {func(p *pickle) { p.small().op("NNN\x87bNNN\x87b") }, "a tensor is built twice"},
 		"another type": {func(p *pickle) {
 			p.rebuilt("_rebuild_device_tensor_from_cpu_tensor", func(p *pickle) { p.small().global("torch", "float16").op("NN") })
 		}, `"" is a tensor of torch.float32 made into another type: it is not read`},
