@@ -114,7 +114,12 @@ func TestArchives(t *testing.T) {
 		"code":                   {append(smallModel(), part{name: folder + "code/x.py"}), []string{`the member "model/code/x.py" is none of PyTorch's and is not looked at`}},
 		"an unused storage":      {append(smallModel(), part{name: folder + "data/7", content: []byte("x")}), []string{`the storage "data/7" of 1 bytes is no tensor's`}},
 		"a hidden piece":         {with(func(w *written) { w.descriptor = append(w.descriptor, "PK\x03\x04 hidden"...) }), []string{"11 bytes of the archive belong to no member"}},
-		"no byteorder":           {slices.Delete(smallModel(), 1, 2), nil},
+		"a hidden end": {func() []part {
+			parts := smallModel()
+			parts[3].edit = func(w *written) { w.descriptor = append(w.descriptor, "hidden"...) }
+			return parts
+		}(), []string{"6 bytes of the archive belong to no member"}},
+		"no byteorder": {slices.Delete(smallModel(), 1, 2), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			file := zipped(c.parts...)
@@ -220,6 +225,7 @@ func TestBrokenArchives(t *testing.T) {
 		"a backslash":           {zipped(renamed(`model\x`)...), `has a name that is no path`},
 		"no UTF-8":              {zipped(renamed("model/\xff")...), `has a name that is no path`},
 		"a comment":             {append(edited(len(file)-2, 1), 'x'), "the archive does not end in its directory"},
+		"a comment's length":    {edited(len(file)-2, 1), "the archive does not end in its directory"},
 		"something behind":      {append(slices.Clone(file), 0), "the archive does not end in its directory"},
 		"an archive behind":     {append(slices.Clone(file), file...), "the ZIP64 end of the directory is not where it is said to be"},
 		"entries":               {edited(len(file)-14, 5, 0, 5, 0), "the two ends of the directory disagree"},

@@ -97,6 +97,7 @@ func TestBrokenLegacy(t *testing.T) {
 		"a key twice":        {whole(object(), keys([]string{"7", "7"}, 4, 4)), `the storage "7" is there twice`},
 		"a key too few":      {whole(object(), keys(nil)), `the storage "7" of the tensor "tensor" is not in the file`},
 		"a count":            {whole(object(), keys([]string{"7"}, 5)), `the storage "7" has 5 elements here and 4 in the pickle`},
+		"a smaller count":    {whole(object(), keys([]string{"7"}, 3)), `the storage "7" has 3 elements here and 4 in the pickle`},
 		"a count of 2^63":    {whole(object(), keys([]string{"7"}, 1<<63)), `the storage "7" has 9223372036854775808 elements here`},
 		"no count":           {whole(object(), keys([]string{"7"})), "8 bytes are needed, 0 are left"},
 		"cut off":            {soundLegacy()[:len(soundLegacy())-1], `the storage "77" has 16 bytes, 15 are left`},

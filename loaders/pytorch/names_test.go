@@ -115,7 +115,7 @@ func TestNameless(t *testing.T) {
 		"a state of three":  {"cmy\nf\n)\x81NN" + T + "\x87b", `the state of an object of my.f, "", holds a tensor and is a tuple, no dict of attributes`},
 		"a list as state":   {"cmy\nf\n)\x81(" + T + "lb", `the state of an object of my.f, "", holds a tensor and is a list, no dict of attributes`},
 		"a pair as state":   {"cmy\nf\n)\x81N" + T + "\x86b", `the state of an object of my.f, "", holds a tensor and is a tensor, no dict of attributes`},
-		"a dict's state":    {"}U\x01aNs" + T + "b", `the state of a dict, "", holds a tensor and is a tensor, no dict of attributes`},
+		"a dict's state":    {"ccollections\nOrderedDict\n)R" + T + "b", `the state of a dict, "", holds a tensor and is a tensor, no dict of attributes`},
 		"a tensor's":        {"}U\x01a" + T + "NN" + T + "\x87bs", `the state of a tensor, "a", holds a tensor`},
 		"too deep":          {strings.Repeat("]", 1100) + T + strings.Repeat("a", 1100), "containers lie in each other over 1000 deep"},
 		"too deep, nothing": {strings.Repeat("]", 1100) + "N" + strings.Repeat("a", 1100), "containers lie in each other over 1000 deep"},
@@ -162,6 +162,18 @@ func TestBombs(t *testing.T) {
 		links.op("e0")
 	}
 	links.op("h\x64h\x00ah\x010h\x01")
+	around := start().small().op("q\x000") // A…: [B, A…]; B: [tensor, A…]: ways that lead nowhere
+	lists := strings.Builder{}
+	for i := range 13 {
+		around.op("]q" + string([]byte{byte(i + 1)}) + "0")
+		if i > 0 {
+			lists.WriteString("h" + string([]byte{byte(i + 1)}))
+		}
+	}
+	around.op("h\x01(" + T + lists.String() + "e0")
+	for i := range 12 {
+		around.op("h" + string([]byte{byte(i + 2)}) + "(h\x01" + lists.String() + "e0")
+	}
 	chain := start().small().op("q\x000(" + T) // each list holds the one before it, and the first a tensor
 	for range 20_000 {
 		chain.op("]h\x00a\x94q\x00")
@@ -176,6 +188,7 @@ func TestBombs(t *testing.T) {
 		"doubling a list":   {bomb(start().op("]q\x000"), 200).stop(), ""},
 		"long keys":         {start().small().op("q\x000").text(strings.Repeat("k", 60000)).op("q\x010").op(T + strings.Repeat("q\x020}h\x01h\x02s", 100)).stop(), "of a tensor has over 65536 bytes"},
 		"in itself":         {keys.op("U\x01t" + T + "s").stop(), ""},
+		"around":            {around.op("h\x02\x85").stop(), "too many ways lead to the tensors"},
 		"a chain":           {chain.stop(), "over 1000 deep"},
 		"in each other":     {links.stop(), "too many"},
 		"lists":             {many("]", 200_000), ""},

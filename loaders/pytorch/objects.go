@@ -193,6 +193,9 @@ func (m *machine) build() error {
 		o.state = state
 		return m.push(o)
 	case *dict:
+		if !o.ordered {
+			break
+		}
 		if o.more != nil && o.more.state != nil {
 			return m.errorf("a dict is built twice")
 		}

@@ -332,8 +332,11 @@ func makeSet(m *machine, args []value) (value, error) {
 // OrderedDict.
 func makeDict(m *machine, args []value) (value, error) {
 	d, err := m.newDict()
-	if err != nil || len(args) == 0 {
-		return d, err
+	if err != nil {
+		return nil, err
+	}
+	if d.ordered = true; len(args) == 0 {
+		return d, nil
 	}
 	switch v := args[0].(type) {
 	case *dict:

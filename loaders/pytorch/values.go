@@ -70,6 +70,7 @@ type dict struct {
 	entries []entry
 	more    *dictMore
 	mark    mark
+	ordered bool // an OrderedDict or Counter, which have attributes
 }
 
 type entry struct{ key, value value }
@@ -77,7 +78,7 @@ type entry struct{ key, value value }
 // dictMore is what few dicts have.
 type dictMore struct {
 	index map[value]int32 // by normal key; for dicts of some size
-	state value           // what it was built with: an OrderedDict's attributes
+	state value           // what it was built with: its attributes
 }
 
 // plainEntries is how many entries are searched one by one.
