@@ -55,7 +55,7 @@ func TestAnswer(t *testing.T) {
 		{attacks.Want{}, wrong, nil, false},
 	} {
 		a := &attacks.Attack{Want: c.want}
-		if says := answer(a, outcome{index: c.index, err: c.err}); (says == "") != c.right {
+		if says := answer(t, a, outcome{index: c.index, err: c.err}); (says == "") != c.right {
 			t.Errorf("%+v, given %v and %+v: %q", c.want, c.err, c.index, says)
 		}
 	}

@@ -54,7 +54,7 @@ func archives() []Attack {
 	add("local-method", local(func(h *header) { h.method = deflate }), refused(""), "methods differ between the headers")
 	add("local-crc", local(func(h *header) { h.crc ^= 1 }), refused(""), "checksums differ between the headers")
 	add("local-flags", local(func(h *header) { h.flags = flagEncrypted }), refused(""), "CVE-2025-1945: the local header says encrypted")
-	add("local-signature", local(func(h *header) { h.signature = "PK\x05\x06" }), refused(""), "no local header where one belongs")
+	add("local-signature", archive{members: localAt(plainZip(sound).members, 2, func(h *header) { h.signature = "PK\x05\x06" })}, refused(""), "no local header where one belongs")
 	add("central-flags", central(func(h *header) { h.flags = flagEncrypted }), refused(""), "CVE-2025-1945: the directory says encrypted, and the data are not")
 	add("central-method", central(func(h *header) { h.method = 99 }), refused(""), "a method that nobody knows")
 	add("central-size", central(func(h *header) { h.size, h.packed = 3, 3 }), refused(""), "the directory's size is smaller")
@@ -62,7 +62,7 @@ func archives() []Attack {
 	add("central-offset", central(func(h *header) { h.offset = 1 << 31 }), refused(""), "a member behind the file's end")
 	add("central-offset-inside", central(func(h *header) { h.offset += 7 }), refused(""), "a member that begins within a header")
 	add("encrypted", both(func(h *header) { h.flags |= flagEncrypted }), refused(""), "mmaitre314/picklescan GHSA-w8jq-xcqf-f792: an encrypted member that torch.load reads all the same")
-	add("patched-data", both(func(h *header) { h.flags |= 1 << 5 }), safe(), "a flag for compressed patches")
+	add("patched-data", both(func(h *header) { h.flags |= 1 << 5 }), flagged(""), "a flag for compressed patches")
 	add("strong-encryption", both(func(h *header) { h.flags |= 1<<6 | flagEncrypted }), refused(""), "strong encryption")
 	add("crc", both(func(h *header) { h.crc ^= 0xffff }), flagged(""), "CVE-2025-10156: a wrong checksum stops scanners, and not PyTorch")
 	add("method-lie", both(func(h *header) { h.method = deflate }), refused(""), "stored data that call themselves deflated")
@@ -86,6 +86,11 @@ func changed(members []member, i int, data []byte) []member {
 
 func deflatedAt(members []member, i int) []member {
 	members[i] = deflated(members[i])
+	return members
+}
+
+func localAt(members []member, i int, lie func(*header)) []member {
+	members[i].local = lie
 	return members
 }
 
@@ -133,7 +138,7 @@ func bombs() []row {
 	long.central = long.local
 	nested := npz(bomb("w.npy")).bytes()
 	return []row{
-		{"bomb", whole(npz(bomb("w.npy")).bytes()), read("w"), "64 MiB of zeros in 424 kB: the budget counts what comes out", nil},
+		{"bomb", whole(npz(bomb("w.npy")).bytes()), read("w"), "safetensors attacks/numpy_dos_create.py: 64 MiB of zeros in 424 kB: the budget counts what comes out", nil},
 		{"bomb-longer", whole(npz(short).bytes()), unmade(), "64 MiB come out where 16 bytes are promised", nil},
 		{"bomb-shorter", whole(npz(long).bytes()), unmade(), "nothing comes out where 64 MiB are promised", nil},
 		{"bomb-nested", whole(npz(npyMember("w", nil), member{name: "inner.npz", data: nested}).bytes()), flagged(""), "an archive in an archive", nil},

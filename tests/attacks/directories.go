@@ -95,7 +95,7 @@ func memberNames() []Attack {
 	} {
 		rows = append(rows, row{
 			"member-" + n.what, whole(plainZip(stateDict(), member{name: n.name, data: []byte("x")}).bytes()),
-			safe(), n.imitates, nil,
+			flagged(""), n.imitates, nil,
 		})
 	}
 	return table("directory", ".pt", rows...)
@@ -141,7 +141,7 @@ func zip64() []Attack {
 	add("64-offset-negative", member(func(h *header) { h.offset, h.extra = none, field(1<<64-64) }), refused(""), "a member before the file's first byte")
 	add("64-field-twice", member(func(h *header) { h.size, h.packed, h.extra = none, none, join(field(16, 16), field(8, 8)) }), flagged(""), "two fields with two sizes")
 	add("64-field-short", member(func(h *header) { h.size, h.packed, h.extra = none, none, field(16) }), refused(""), "a field with one of two sizes")
-	add("64-field-needless", member(func(h *header) { h.extra = field(1<<40, 1<<40) }), safe(), "sizes of 64 bits that no header asks for")
+	add("64-field-needless", member(func(h *header) { h.extra = field(1<<40, 1<<40) }), flagged(""), "sizes of 64 bits that no header asks for")
 	add("64-count", record(1<<40, 0, 0, 0), refused(""), "2^40 members")
 	add("64-count-max", record(1<<64-1, 0, 0, 0), refused(""), "2^64-1 members")
 	add("64-directory-size", record(4, 1<<63, 0, 0), refused(""), "a directory of 2^63 bytes")

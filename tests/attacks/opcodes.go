@@ -20,7 +20,7 @@ func names() []trick {
 		{
 			"stack-global-memo",
 			concat(dropped(put(text("system"), 7)), dropped(put(text("posix"), 8)), call(stackGlobal(get(8), get(7)), text(shell))),
-			"system", true, "mmaitre314/picklescan#46: names out of the memo, where no string stands before the opcode",
+			"system", true, "mmaitre314/picklescan#22, #23: names out of the memo, which is not in order",
 		},
 		{
 			"stack-global-memoize",
@@ -63,15 +63,15 @@ func machine() []trick {
 			"", true, "BUILD makes an object's __setstate__ a function, the next BUILD calls it",
 		},
 		{"build-function", join(global("collections.OrderedDict"), dict(text("__init__"), global("posix.system")), "b"), "", false, "BUILD on a class that everybody uses"},
-		{"build-slots", join(space, "N", dict(text("x"), global("posix.system")), "\x86b"), "", false, "BUILD with slots"},
+		{"build-slots", join(space, "N", dict(text("x"), global("posix.system")), "\x86b"), "", false, "protectai/modelscan#85: BUILD with slots sets any attribute"},
 		{"persid", join("Pposix.system\n"), "", false, "PERSID: a persistent id as text, which only protocol 0 has"},
 		{"binpersid-call", join(tuple(text("storage"), call(global("posix.system"), text(shell)), text("0"), text("cpu"), num(4)), "Q"), "", true, "a call within a storage's id"},
 		{"binpersid-other", join(tuple(text("module"), global("posix.system"), text("x.py"), text("source")), "Q"), "", false, "torch.load's other kind of persistent id: a class with its source"},
 		{"readonly-buffer", join("\x97\x98"), "", false, "NEXT_BUFFER without buffers"},
 		{"dup", concat(call(global("posix.system"), text(shell)), []byte("20")), "", true, "a call, copied and dropped"},
-		{"pop-mark", concat([]byte("("), call(global("posix.system"), text(shell)), []byte("1N")), "", true, "mmaitre314/picklescan: a call whose result is thrown away"},
+		{"pop-mark", concat([]byte("("), call(global("posix.system"), text(shell)), []byte("1N")), "", true, "a call whose result is thrown away with a MARK"},
 		{"popped-call", concat(dropped(call(global("posix.system"), text(shell))), []byte("N")), "", true, "a call whose result is thrown away"},
-		{"memo-overwritten", concat(dropped(put(global("collections.OrderedDict"), 9)), dropped(put(global("posix.system"), 9)), call(get(9), text(shell))), "", true, "one place of the memo, filled twice"},
+		{"memo-overwritten", concat(dropped(put(global("collections.OrderedDict"), 9)), dropped(put(global("posix.system"), 9)), call(get(9), text(shell))), "", true, "mmaitre314/picklescan#14: one place of the memo, filled twice"},
 		{"reduce-text", call(text("posix.system"), text(shell)), "", false, "REDUCE of what is no function"},
 		{"reduce-list", join(global("posix.system"), list(text(shell)), "R"), "", false, "REDUCE without a tuple"},
 		{"reduce-tensor-argument", call(global("posix.system"), weight()), "", false, "a tensor as an argument: it hangs on a call"},
@@ -99,10 +99,12 @@ func behind() []Attack {
 	second := join(pickled(2, sound), pickled(2, evil))
 	two := pickled(2, evil, sound)
 	alone := pickled(2, evil)
+	made := pickled(2, call(global("builtins.eval"), text(python+" or dict()")), []byte("("), text("w"), weight(), []byte("u"))
 	return table("opcode", ".pt",
 		row{"called-before", whole(torchZip(before)), flagged(""), "a call before the state dict, whose result is dropped", before},
 		row{"second-pickle", whole(torchZip(second)), flagged(""), "a second pickle behind STOP in data.pkl", nil},
 		row{"two-values", whole(torchZip(two)), flagged(""), "two values are left on the stack", two},
+		row{"dict-made", whole(torchZip(made)), flagged("eval"), "safetensors attacks/torch_ace_create.py: the state dict itself is what a call gives", made},
 		row{"call-alone", whole(torchZip(alone)), flagged("system"), "nothing but the call", alone},
 	)
 }

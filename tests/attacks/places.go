@@ -11,7 +11,7 @@ import (
 	"syscall"
 )
 
-// Hidden: nothing of it is shown as a weight file.
+// Hidden is one more answer: nothing in the place is shown as a weight file.
 const Hidden Answer = "hidden"
 
 // Place is a folder of a model, m, with links, pipes or devices in it.
@@ -183,10 +183,10 @@ func externalData() []Place {
 		in("sound-below", "data/w.data", read("w"), "nothing: data in a folder of the model", func(m *maker) { m.file("m/data/w.data", fourFloats) }),
 		at("missing", refused("w.data"), "data that are not there", func(*maker) {}),
 		at("short", refused("w.data"), "data that end early", func(m *maker) { m.file(data, fourFloats[:12]) }),
-		at("passwd", refused("w.data"), "CVE-2026-34446: a link to /etc/passwd", func(m *maker) { m.link("/etc/passwd", data) }),
+		at("passwd", refused("w.data"), "CVE-2026-27489: a link to /etc/passwd", func(m *maker) { m.link("/etc/passwd", data) }),
 		at("link-inside", refused("w.data"), "onnx/onnx#7717: a link, even one that stays in the folder", func(m *maker) { m.file("m/other", fourFloats); m.link("other", data) }),
 		in("link-on-the-way", "data/w.data", refused("w.data"), "CVE-2026-27489: a folder on the way is a link", func(m *maker) { m.file("elsewhere/w.data", fourFloats); m.link("../elsewhere", "m/data") }),
-		at("hard-link", refused("w.data"), "onnx/onnx#7686: a second name of a file elsewhere", func(m *maker) { m.file("secret", fourFloats); m.hard("secret", data) }),
+		at("hard-link", refused("w.data"), "CVE-2026-34446, onnx/onnx#7686: a second name of a file elsewhere", func(m *maker) { m.file("secret", fourFloats); m.hard("secret", data) }),
 		at("fifo", refused("w.data"), "a pipe: who opens it waits for ever", func(m *maker) { m.fifo(data) }),
 		at("socket", refused("w.data"), "a socket", func(m *maker) { m.node(data, syscall.S_IFSOCK, 0) }),
 		at("device", refused("w.data"), "a device that gives zeros without end", func(m *maker) { m.node(data, syscall.S_IFCHR, devZero) }),

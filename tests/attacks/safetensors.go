@@ -36,25 +36,25 @@ func safetensorsFiles() []Attack {
 		return whole(safetensors(`"`+quoted+`":{"dtype":"F32","shape":[4],"data_offsets":[0,16]}`, fourFloats))
 	}
 	const two = `,"v":{"dtype":"F32","shape":[2],"data_offsets":[%s]}`
-	both := func(offsets string) Content {
-		return whole(safetensors(entry("w", "F32", "[2]", 0, 8)+fmt.Sprintf(two, offsets), fourFloats))
+	both := func(offsets string, size int) Content {
+		return whole(safetensors(entry("w", "F32", "[2]", 0, 8)+fmt.Sprintf(two, offsets), make([]byte, size)))
 	}
 	const no = 0
 	return table("safetensors", ".safetensors", []row{
-		{"length-63", length(1<<63-1, no), refused(""), "a header of 2^63-1 bytes", nil},
+		{"length-63", length(1<<63-1, no), refused(""), "safetensors attacks/README.md, proposal 1: a header of 2^63-1 bytes", nil},
 		{"length-wraps", length(1<<64-8, no), refused(""), "a header of 2^64-8 bytes: with the 8 before it, 0", nil},
 		{"length-64", length(1<<64-1, no), refused(""), "a header of 2^64-1 bytes", nil},
-		{"length-limit", length(100_000_001, 1<<32), refused(""), "safetensors attacks/safetensors_abuse_attempt_1: a header over the limit, in a file that has room", nil},
+		{"length-limit", length(100_000_001, 1<<32), refused(""), "safetensors attacks/README.md, proposal 2: a header over the limit, in a file that has room", nil},
 		{"length-zeros", length(99_000_000, 1<<32), refused(""), "a header of 99 MB, nearly all of it zeros", nil},
 		{"length-0", length(0, no), refused(""), "a header without a byte", nil},
 		{"length-short", length(10, no), refused(""), "a header that ends within its JSON", nil},
-		{"overlap", both("4,12"), refused(""), "safetensors attacks/safetensors_abuse_attempt_2: two tensors in one place", nil},
-		{"overlap-same", both("0,8"), refused(""), "two names for the same bytes", nil},
-		{"hole", both("12,20"), refused(""), "bytes between two tensors that nobody owns", nil},
+		{"overlap", both("4,12", 12), refused(""), "safetensors attacks/README.md, proposal 4: two tensors in one place", nil},
+		{"overlap-same", both("0,8", 8), refused(""), "two names for the same bytes", nil},
+		{"hole", both("12,20", 20), refused(""), "bytes between two tensors that nobody owns", nil},
 		{"trailing", whole(safetensors(sound, join(fourFloats, "PK\x05\x06"))), refused(""), "Trail of Bits' audit of 2023: a polyglot, with another file behind the last tensor", nil},
 		{"trailing-archive", whole(join(safetensors(sound, fourFloats), plainZip(evilState()).bytes())), refused(""), "a PyTorch checkpoint behind the last tensor", nil},
 		{"cut", whole(safetensors(sound, fourFloats[:15])), refused(""), "the last byte is missing", nil},
-		{"past-end", tensor("F32", "[8]", 0, 32), refused(""), "safetensors attacks/safetensors_abuse_attempt_3: a tensor behind the file's end", nil},
+		{"past-end", tensor("F32", "[8]", 0, 32), refused(""), "safetensors attacks/README.md, proposal 3: a tensor behind the file's end", nil},
 		{"backwards", tensor("F32", "[4]", 16, 0), refused(""), "a tensor that ends before it begins", nil},
 		{"offset-huge", tensor("U8", "[9223372036854775807]", 0, 1<<63-1), refused(""), "a tensor of 2^63-1 bytes", nil},
 		{"offset-overflow", tensor("F32", "[4]", 1<<64-16, 0), refused(""), "a begin of 2^64-16", nil},
@@ -68,7 +68,7 @@ func safetensorsFiles() []Attack {
 		{"shape-65-bits", tensor("F32", "[18446744073709551620]", 0, 16), refused(""), "a dimension of 65 bits: cut to 64 it is 4", nil},
 		{"shape-digits", tensor("F32", "["+strings.Repeat("9", 1<<20)+"]", 0, 16), refused(""), "a number of a million digits", nil},
 		{"shape-text", tensor("F32", `["4"]`, 0, 16), refused(""), "a dimension that is text", nil},
-		{"shape-mismatch", tensor("F32", "[2]", 0, 16), refused(""), "more bytes than the shape needs", nil},
+		{"shape-mismatch", tensor("F32", "[2]", 0, 16), refused(""), "safetensors attacks/README.md, proposal 5: more bytes than the shape needs", nil},
 		{"dtype-unknown", tensor("F13", "[4]", 0, 16), refused(""), "a type that nobody knows", nil},
 		{"dtype-object", tensor("object", "[4]", 0, 16), refused(""), "a type that holds pickles elsewhere", nil},
 		{"dtype-misaligned", tensor("F4", "[3]", 0, 1), refused(""), "12 bits are no bytes", nil},

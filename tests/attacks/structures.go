@@ -5,6 +5,7 @@ package attacks
 
 import (
 	"bytes"
+	"fmt"
 	"strings"
 )
 
@@ -28,8 +29,8 @@ func structures() []Attack {
 	add("mark-missing", pkl("}u"), refused(""), "SETITEMS without MARK")
 	add("mark-taken", pkl("(0}"), safe(), "POP takes a MARK away: Python allows it")
 	add("odd-items", pkl("}(", text("a"), "u"), refused(""), "a key without a value")
-	add("memo-missing", pkl("h\x63"), refused(""), "BINGET of what was never put")
-	add("memo-far", pkl("}", "r", uint32(0xffffffff)), safe(), "safetensors attacks/torch_dos: LONG_BINPUT at 2^32-1, for which C would allocate")
+	add("memo-missing", pkl("h\x63"), refused(""), "mmaitre314/picklescan#52, protectai/modelscan#348: BINGET of what was never put")
+	add("memo-far", pkl("}", "r", uint32(0xffffffff)), safe(), "LONG_BINPUT at 2^32-1, for which C would allocate")
 	add("memo-text", pkl("}p", strings.Repeat("9", 5000), "\n"), refused(""), "PUT at a number of 5000 digits")
 	add("append-to-tuple", pkl(")", "Na"), refused(""), "APPEND on a tuple")
 	add("items-of-list", pkl("]", text("a"), "Ns"), refused(""), "SETITEM on a list")
@@ -51,13 +52,13 @@ func structures() []Attack {
 	add("line-endless", pkl("c", strings.Repeat("a", 4<<20)), refused(""), "GLOBAL without an end of line, 4 MB")
 	add("deep-lists", pkl(strings.Repeat("]", 1<<20), strings.Repeat("a", 1<<20-1)), safe(), "lists a million deep: recursion ends the process")
 	add("deep-tuples", pkl("N", strings.Repeat("\x85", 1<<20)), safe(), "tuples a million deep")
-	add("deep-dicts", pkl(deepDicts(100_000)), safe(), "dicts 100,000 deep, with a tensor at the bottom: its name has 200 kB")
+	add("deep-dicts", pkl(deepDicts(100_000)), refused(""), "dicts 100,000 deep, with a tensor at the bottom: its name has 200 kB")
 	add("marks", pkl(strings.Repeat("(", 1<<20), "}"), safe(), "a million MARKs")
-	add("laughs", pkl(laughs(40)), safe(), "billion laughs: 10^40 paths lead to one tensor through the memo")
-	add("doubling", pkl(doubling(64)), safe(), "tuples of twice the same: 2^64 paths lead to one tensor")
+	add("laughs", pkl(laughs(40)), refused(""), "billion laughs: 10^40 paths lead to one tensor through the memo")
+	add("doubling", pkl(doubling(64)), refused(""), "tuples of twice the same: 2^64 paths lead to one tensor")
 	add("circle-list", pkl("]q\x05h\x05a"), safe(), "a list that holds itself")
-	add("circle-dict", pkl("}q\x05", text("self"), "h\x05s", text("w"), weight(), "s"), safe(), "a dict that holds itself, and a tensor: endlessly many names")
-	add("circle-wide", pkl(circles(64)), safe(), "64 dicts that all hold each other, and one tensor")
+	add("circle-dict", pkl("}q\x05", text("self"), "h\x05s", text("w"), weight(), "s"), read("w"), "a dict that holds itself, and a tensor: endlessly many names")
+	add("circle-wide", pkl(circles(64)), read("w"), "64 dicts that all hold each other, and one tensor")
 	return table("pickle", ".pt", rows...)
 }
 
@@ -90,7 +91,7 @@ func circles(n byte) []byte {
 	for i := range n {
 		b = join(b, get(i), "(")
 		for j := range n {
-			b = join(b, text(string(rune('A'+j))), get(j))
+			b = join(b, text(fmt.Sprint("d", j)), get(j))
 		}
 		b = join(b, "u0")
 	}
