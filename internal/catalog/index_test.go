@@ -349,7 +349,7 @@ func TestIndexUnsupported(t *testing.T) {
 	if !errors.Is(ix.Err, loaders.ErrUnsupported) || len(ix.Index.Tensors) != 0 {
 		t.Errorf("%+v", ix)
 	}
-	saysAll(t, ix.Err, "flax_model.msgpack", "PyTorch", "models/")
+	saysAll(t, ix.Err, "flax_model.msgpack", "Flax", "models/")
 }
 
 // TestIndexReserved: a tensor of the primary checkpoint does not take the name of
