@@ -133,9 +133,10 @@ func TestTemporaryName(t *testing.T) {
 		if _, stderr, code := d.run("evict", "mine"); code != 0 {
 			t.Errorf("evict: %s", stderr)
 		}
-		if _, err := d.stat(dir); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("what was evicted has no origin, and is still there: %v", err)
-		}
+		eventually(t, time.Second, "what was evicted is gone: it has no origin", func() bool {
+			_, err := d.stat(dir)
+			return errors.Is(err, os.ErrNotExist)
+		})
 	})
 }
 

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/modelfs/modelfs/internal/cache"
 	"github.com/modelfs/modelfs/internal/scratch"
 	"github.com/modelfs/modelfs/internal/tree"
@@ -23,6 +25,8 @@ type areas struct {
 	d   *Daemon
 	dir string
 	tree.Areas
+
+	forgetting sync.WaitGroup // of names of what was evicted
 
 	mu    sync.Mutex
 	parts map[string]cache.Part // of sealed files, by the path below the mount
@@ -71,8 +75,8 @@ func (d *Daemon) openAreas() error {
 			Kind: a.kind, Dir: filepath.Join(dir, a.name), Mode: a.mode, Room: room{d},
 			HugePages: info.HugePages, Leases: info.Leases, GiveAway: os.Geteuid() == 0, Watch: d.store.Watch,
 			Quota: d.cfg.SessionQuota, TTL: d.cfg.SessionTTL, Log: d.cfg.Log,
-			Sealed: func(p, disk string, n int64, account string) (scratch.Opener, error) {
-				return d.areas.sealed(a.kind, a.name, p, disk, n, account)
+			Sealed: func(p, disk string, n int64, account string, unlink func() error) (scratch.Opener, error) {
+				return d.areas.sealed(sealedFile{a.kind, a.name, p, disk, n, account, unlink})
 			},
 			Removed: func(p string) { d.areas.removed(a.name + "/" + p) },
 		}
@@ -97,42 +101,23 @@ func (r room) Unreserve(name string, bytes int64) { r.d.cache.Registry().Unreser
 
 // sealed gives a weight file of a published model, or an object, to the cache. Other
 // files of a model stay with the area.
-func (a *areas) sealed(kind scratch.Kind, area, p, disk string, charged int64, account string) (scratch.Opener, error) {
-	ctx := context.Background()
-	var part cache.Part
-	switch kind {
-	case scratch.Models:
-		a.d.catalog.Changed()
-		m, rel, ok := a.d.tree.Published(ctx, p)
-		if !ok || !m.IsWeight(rel) {
-			return nil, nil
-		}
-		gen, err := m.Generation(ctx, rel)
-		if err != nil {
-			return nil, err
-		}
-		part = cache.FileRecipe(m, rel, gen).Part
-		// Nobody can load it again: only the room that others need, or a TTL of its own,
-		// takes it away.
-		a.d.cache.Registry().SetTTL(part.Model, 0)
-	case scratch.Objects:
-		part = cache.Part{Model: account, Fixed: true, File: disk}
-		a.d.cache.Registry().SetTTL(part.Model, a.d.cfg.TTL)
-	default:
-		return nil, nil
+func (a *areas) sealed(f sealedFile) (scratch.Opener, error) {
+	part, ok, err := a.partOf(f)
+	if !ok || err != nil {
+		return nil, err
 	}
-	seg, err := a.d.store.Adopt(part.String(), disk)
+	seg, err := a.d.store.Adopt(part.String(), f.disk, f.unlink)
 	if err != nil {
 		return nil, err
 	}
-	at := area + "/" + p
+	at := f.area + "/" + f.path
 	a.mu.Lock()
 	if old, ok := a.parts[at]; ok {
 		delete(a.paths, old)
 	}
 	a.parts[at], a.paths[part] = part, at
 	a.mu.Unlock()
-	if !a.d.cache.Adopt(part, seg, charged, account) {
+	if !a.d.cache.Adopt(part, seg, f.charged, f.account) {
 		return nil, errors.New("another one has its place")
 	}
 	return func(context.Context) (scratch.Content, error) {
@@ -142,6 +127,46 @@ func (a *areas) sealed(kind scratch.Kind, area, p, disk string, charged int64, a
 		}
 		return ref.(scratch.Content), nil
 	}, nil
+}
+
+// sealedFile is what an area says of one.
+type sealedFile struct {
+	kind       scratch.Kind
+	area, path string // path is below the area
+	disk       string
+	charged    int64
+	account    string
+	unlink     func() error
+}
+
+// partOf says what a sealed file is to the cache; false if it is none of its.
+func (a *areas) partOf(f sealedFile) (part cache.Part, ok bool, err error) {
+	ctx := context.Background()
+	switch f.kind {
+	case scratch.Models:
+		a.d.catalog.Changed()
+		m, rel, ok := a.d.tree.Published(ctx, f.path)
+		if !ok || !m.IsWeight(rel) {
+			return part, false, nil
+		}
+		gen, err := m.Generation(ctx, rel)
+		if err != nil {
+			return part, false, err
+		}
+		part = cache.FileRecipe(m, rel, gen).Part
+		// Nobody can load it again: only the room that others need, or a TTL of its own,
+		// takes it away.
+		a.d.cache.Registry().SetTTL(part.Model, 0)
+		return part, true, nil
+	case scratch.Objects:
+		var st unix.Stat_t
+		if err := unix.Lstat(f.disk, &st); err != nil {
+			return part, false, err
+		}
+		gen := sources.Generation{Dev: uint64(st.Dev), Ino: st.Ino, Size: st.Size}
+		return cache.Part{Model: f.account, File: f.path, Gen: gen, Fixed: true}, true, nil
+	}
+	return part, false, nil
 }
 
 // removed lets go of a sealed file that lost its name.
@@ -177,11 +202,14 @@ func (a *areas) freed(part cache.Part) {
 		return
 	}
 	area, p, _ := strings.Cut(at, "/")
-	if area == objectsArea {
-		a.Objects.Forget(p)
-		return
-	}
-	a.Models.Forget(part.Model)
+	// Not here: who asked for room may hold up those who hold the area's names.
+	a.forgetting.Go(func() {
+		if area == objectsArea {
+			a.Objects.Forget(p)
+		} else {
+			a.Models.Forget(part.Model)
+		}
+	})
 }
 
 // Retry looks for files whose last user has gone.
@@ -193,6 +221,7 @@ func (a *areas) Retry() {
 
 // close gives the areas back; on the store's tmpfs they go with it.
 func (a *areas) close() {
+	a.forgetting.Wait()
 	for _, area := range []*scratch.Area{a.Models, a.Sessions, a.Objects} {
 		if area != nil {
 			area.Close()

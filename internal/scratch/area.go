@@ -51,7 +51,8 @@ type Config struct {
 	Watch func(dir string) error
 	// Sealed is told of a file that was sealed, by its path below the area, without
 	// locks. What it returns opens the file from then on; nil: by the area itself.
-	Sealed func(path, disk string, size int64, account string) (Opener, error)
+	// Who frees the file calls unlink first, and Forget later.
+	Sealed func(path, disk string, size int64, account string, unlink func() error) (Opener, error)
 	// Removed is told that a sealed file lost its name, without locks.
 	Removed func(path string)
 	// Quota and TTL are those of a session that has none of its own; 0: no limit.

@@ -27,17 +27,39 @@ type content struct {
 	size   atomic.Int64 // what stat shows
 	charge atomic.Int64 // what is reserved for it
 
-	// Guarded by Area.mu; sealed is written under mu, too.
+	// Guarded by Area.mu; sealed is written under growing, too.
 	sealed bool
 	opener Opener // of a sealed one
 
+	name name // of a sealed one, on disk
+
+	growing sync.Mutex
+	backed  int64 // the size that the tmpfs knows: at least size
+
 	mu      sync.Mutex
 	file    *os.File // read-only: for the lease and for readers
-	backed  int64    // the size that the tmpfs knows: at least size
 	writers int
 	readers int
 	used    time.Time
 	freed   bool
+}
+
+// name is a sealed file's on the tmpfs. Whoever takes it away first, the area or the
+// cache that evicts, the bytes are free then; it is nobody else's by that time.
+type name struct {
+	mu   sync.Mutex
+	disk string // "" without one
+}
+
+func (n *name) unlink() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.disk == "" {
+		return nil
+	}
+	err := unix.Unlink(n.disk)
+	n.disk = ""
+	return err
 }
 
 // Create makes a file and opens it for writing.
@@ -264,14 +286,14 @@ func (h *Handle) Close() {
 		c.used = time.Now()
 		if h.writes {
 			_ = h.file.Close()
-			if c.writers--; c.writers == 0 {
-				c.trimLocked()
-			}
+			c.writers--
 		} else {
 			c.readers--
 		}
+		last := h.writes && c.writers == 0
 		c.mu.Unlock()
-		if h.writes {
+		if last {
+			c.trim()
 			c.trySeal()
 		}
 		c.area.settle(c)

@@ -42,6 +42,7 @@
 //
 // # Locks
 //
-// Area.mu (names) before content.mu (bytes) before nothing. Room is asked for under
-// content.mu: who waits there has other files' writers going on.
+// content.growing, one file's growth, is held while room is asked for: who waits there
+// keeps nobody but this file's writers. Nothing waits for it under another lock.
+// Area.mu (names) before content.mu (users of one file) before name.mu.
 package scratch

@@ -244,9 +244,12 @@ func (n *Node) removeLocked() (after func(), err error) {
 		return func() {}, ErrNotExist
 	}
 	p, _ := n.pathLocked()
-	if n.folder {
+	switch {
+	case n.folder:
 		err = unix.Rmdir(disk)
-	} else {
+	case n.content.sealed:
+		err = n.content.name.unlink()
+	default:
 		err = unix.Unlink(disk)
 	}
 	if err != nil && err != unix.ENOENT {

@@ -40,7 +40,7 @@ func (c *content) trySeal() {
 	var opener Opener
 	if a.cfg.Sealed != nil {
 		var err error
-		if opener, err = a.cfg.Sealed(p, disk, size, account); err != nil {
+		if opener, err = a.cfg.Sealed(p, disk, size, account, c.name.unlink); err != nil {
 			a.cfg.Log.Warn("a sealed file stays outside of the cache", "path", p, "error", err)
 		}
 	}
@@ -63,6 +63,10 @@ func (c *content) sealLocked() (p, disk string, ok bool) {
 	if !named || c.sealed || temporary(p) {
 		return "", "", false
 	}
+	if !c.growing.TryLock() { // who grows it tries again afterwards
+		return "", "", false
+	}
+	defer c.growing.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.writers > 0 || c.freed || !c.nobodyWrites() {
@@ -75,6 +79,7 @@ func (c *content) sealLocked() (p, disk string, ok bool) {
 		return "", "", false
 	}
 	c.sealed = true
+	c.name.disk = to
 	delete(c.area.open, c)
 	return p, to, true
 }

@@ -34,8 +34,8 @@ func (h *Handle) WriteAt(p []byte, off int64) (int, error) {
 	if end < off {
 		return 0, unix.EFBIG
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.growing.Lock()
+	defer c.growing.Unlock()
 	if end > c.size.Load() {
 		if err := c.growLocked(context.Background(), h, end, len(p) >= growing); err != nil {
 			return 0, err
@@ -45,7 +45,7 @@ func (h *Handle) WriteAt(p []byte, off int64) (int, error) {
 	if now := off + int64(n); n > 0 && now > c.size.Load() {
 		c.size.Store(now)
 	}
-	c.used = time.Now()
+	c.touch()
 	return n, translate(err)
 }
 
@@ -80,8 +80,16 @@ func (n *Node) Resize(ctx context.Context, size int64) error {
 		return translate(err)
 	}
 	defer unix.Close(fd)
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	if err := c.resize(ctx, fd, size); err != nil {
+		return err
+	}
+	c.trySeal() // one that waited for this
+	return nil
+}
+
+func (c *content) resize(ctx context.Context, fd int, size int64) error {
+	c.growing.Lock()
+	defer c.growing.Unlock()
 	if c.sealed { // meanwhile: it is written under this lock too
 		return ErrSealed
 	}
@@ -89,7 +97,14 @@ func (n *Node) Resize(ctx context.Context, size int64) error {
 		return err
 	}
 	c.size.Store(max(size, c.size.Load()))
+	c.touch()
 	return nil
+}
+
+func (c *content) touch() {
+	c.mu.Lock()
+	c.used = time.Now()
+	c.mu.Unlock()
 }
 
 // Allocate takes room up to off+n, and makes the file as large unless keep.
@@ -99,8 +114,8 @@ func (h *Handle) Allocate(ctx context.Context, off, n int64, keep bool) error {
 	if !h.writes || end < off {
 		return unix.EBADF
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.growing.Lock()
+	defer c.growing.Unlock()
 	if keep || end <= c.size.Load() {
 		return nil // all that there is has its room
 	}
@@ -191,10 +206,22 @@ func (c *content) give(bytes int64) {
 	c.area.charged.Add(-bytes)
 }
 
-// trimLocked gives back what was taken ahead, when nobody writes any more.
+// trim gives back what was taken ahead, when nobody writes any more.
+func (c *content) trim() {
+	c.growing.Lock()
+	defer c.growing.Unlock()
+	c.mu.Lock()
+	idle := c.writers == 0 && !c.freed
+	c.mu.Unlock()
+	if idle {
+		c.trimLocked()
+	}
+}
+
+// trimLocked is trim under growing.
 func (c *content) trimLocked() {
 	size := c.size.Load()
-	if c.backed <= size || c.freed {
+	if c.backed <= size {
 		return
 	}
 	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", c.file.Fd()), unix.O_RDWR|unix.O_CLOEXEC, 0)

@@ -4,7 +4,6 @@
 package shm
 
 import (
-	"cmp"
 	"fmt"
 	"os"
 	"sync"
@@ -16,8 +15,9 @@ import (
 type Segment struct {
 	store   *Store
 	name    string
-	entry   string // "" for a memfd, and for an adopted one, whose name is its owner's
-	leased  bool   // the kernel tells who has it open or mapped
+	entry   string       // "" for a memfd, and for an adopted one, whose name is its owner's
+	unlink  func() error // of an adopted one
+	leased  bool         // the kernel tells who has it open or mapped
 	size    int64
 	charged int64
 
@@ -78,17 +78,20 @@ func (g *Segment) Remove() error {
 	if g.file == nil {
 		return nil
 	}
-	switch {
-	case g.entry != "":
+	if g.entry != "" || g.unlink != nil {
 		if err := g.unlinkLocked(); err != nil {
 			return err
-		}
-	case g.leased:
-		if used, err := g.inUseLocked(); err != nil || used {
-			return cmp.Or(err, fmt.Errorf("%s: %w", g.name, ErrInUse))
 		}
 	}
 	_ = g.file.Close()
 	g.file = nil
 	return nil
+}
+
+// loseName takes the segment's name away.
+func (g *Segment) loseName() error {
+	if g.unlink != nil {
+		return g.unlink()
+	}
+	return g.store.remove(g.entry)
 }

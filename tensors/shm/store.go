@@ -105,8 +105,8 @@ func (s *Store) Close() error {
 
 // Adopt makes a segment of a file that lies in the store's folder, or in a folder of
 // the caller's where there is none, and that nobody can write any more. The name stays
-// the caller's: he takes it away when Remove has said that nobody uses the segment.
-func (s *Store) Adopt(name, path string) (*Segment, error) {
+// the caller's: unlink takes it away, under the lease, when the segment is removed.
+func (s *Store) Adopt(name, path string, unlink func() error) (*Segment, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if s.closed {
@@ -125,7 +125,7 @@ func (s *Store) Adopt(name, path string) (*Segment, error) {
 		_ = file.Close()
 		return nil, fmt.Errorf("adopt %s: %w", name, err)
 	}
-	return &Segment{store: s, name: name, leased: leased, size: st.Size(), charged: charged, file: file}, nil
+	return &Segment{store: s, name: name, unlink: unlink, leased: leased, size: st.Size(), charged: charged, file: file}, nil
 }
 
 // remove takes a file's name away. A store that is closed has none.

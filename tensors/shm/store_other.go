@@ -74,7 +74,7 @@ func (g *Segment) inUseLocked() (bool, error) { return false, nil }
 func (g *Segment) unlinkLocked() error {
 	path := g.file.Name()
 	_ = g.file.Close()
-	err := g.store.remove(g.entry)
+	err := g.loseName()
 	if err == nil {
 		return nil
 	}
