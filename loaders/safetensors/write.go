@@ -111,6 +111,9 @@ func Plan(all []tensors.Tensor, o Options) (*Layout, error) {
 	return l, nil
 }
 
+// Writes says whether the format has a dtype.
+func Writes(d tensors.DType) bool { return slices.Contains(dtypeOrder[:], d) }
+
 // maxData keeps every offset far from overflowing, and below what Parse takes.
 const maxData = 1 << 61
 
