@@ -381,6 +381,9 @@ func TestExportCancelled(t *testing.T) {
 		} else if len(left) > 0 || !errors.Is(err, context.Canceled) {
 			t.Fatalf("at %d: %v, left: %q", n, err, left)
 		}
+		if n < 15 && e.done.Load() > e.layout.Total*int64(n)/10 {
+			t.Errorf("cancelled at %d, %d bytes were written", n, e.done.Load())
+		}
 	}
 }
 
@@ -427,11 +430,14 @@ func TestExportNoRoom(t *testing.T) {
 			t.Errorf("left: %q", left)
 		}
 	}
-	// Where nothing can be had in advance, the write says it.
 	e, _ := begin(t, f, dir, 0)
+	if err := e.run(t.Context(), false); !errors.Is(err, unix.ENOSPC) || e.done.Load() > 0 {
+		t.Error(err, e.done.Load())
+	}
+	// Where nothing can be had in advance, the write says it.
 	e.layout.Files[0].Size = 4096
-	if err := e.run(t.Context(), false); !errors.Is(err, unix.ENOSPC) {
-		t.Error(err)
+	if err := e.run(t.Context(), false); !errors.Is(err, unix.ENOSPC) || e.done.Load() == 0 {
+		t.Error(err, e.done.Load())
 	}
 	if left := names(t, dir); len(left) > 0 {
 		t.Errorf("left: %q", left)
@@ -565,6 +571,9 @@ func TestOutputs(t *testing.T) {
 			t.Fatal(err)
 		}
 		put(t, taken, "x", nil)
+		if force {
+			put(t, dir, "m.safetensors.index.json", []byte("old"))
+		}
 		if err := o.commit(t.Context()); err == nil {
 			t.Error("a name that is taken was given")
 		}
@@ -574,5 +583,25 @@ func TestOutputs(t *testing.T) {
 		if got := names(t, dir); len(got) != 1 {
 			t.Errorf("left: %q", got)
 		}
+	}
+}
+
+// TestOutputsAppear: a file that has appeared since is left as it is.
+func TestOutputsAppear(t *testing.T) {
+	dir := t.TempDir()
+	o := &outputs{dir: dir, stem: "m"}
+	o.add("m.safetensors", 1)
+	if err := o.create(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	theirs := put(t, dir, "m.safetensors", []byte("theirs"))
+	if err := o.commit(t.Context()); err == nil || !strings.Contains(err.Error(), "m.safetensors has appeared during the export") {
+		t.Error(err)
+	}
+	if b := must(os.ReadFile(theirs))(t); string(b) != "theirs" {
+		t.Errorf("%q", b)
+	}
+	if err := o.discard(); err != nil || len(names(t, dir)) != 1 {
+		t.Error(err, names(t, dir))
 	}
 }
