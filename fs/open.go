@@ -108,7 +108,7 @@ func (b *bridge) attach(n *node, c Content, out *fuse.OpenOut) {
 	case passthrough:
 		out.OpenFlags |= fuse.FOPEN_PASSTHROUGH
 		out.BackingID = n.backing
-		if _, ok := c.(Writer); ok {
+		if _, ok := c.(Unsettled); ok {
 			// Mappings go to the backing, write() and changes of size come here.
 			out.OpenFlags |= fuse.FOPEN_DIRECT_IO
 		}

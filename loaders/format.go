@@ -15,7 +15,10 @@ import (
 	"github.com/modelfs/modelfs/loaders/gguf"
 	"github.com/modelfs/modelfs/loaders/npy"
 	"github.com/modelfs/modelfs/loaders/npz"
+	"github.com/modelfs/modelfs/loaders/onnx"
+	"github.com/modelfs/modelfs/loaders/pytorch"
 	"github.com/modelfs/modelfs/loaders/safetensors"
+	"github.com/modelfs/modelfs/loaders/tflite"
 	"github.com/modelfs/modelfs/tensors"
 )
 
@@ -43,14 +46,26 @@ const fromHDF5 = "no Go library reads HDF5 safely; convert it (of a .keras file:
 var formats = []Format{
 	{"safetensors", []string{".safetensors"}, 0, safetensors.Parse, ""},
 	{"GGUF", []string{".gguf"}, 1, gguf.Parse, ""},
-	{"PyTorch", []string{".pt", ".pth", ".bin", ".ckpt"}, 2, nil, ""},
-	{"ONNX", []string{".onnx"}, 3, nil, ""},
+	{"PyTorch", []string{".pt", ".pth", ".bin", ".ckpt", ".jit"}, 2, pytorchOrGGML, ""},
+	{"ONNX", []string{".onnx"}, 3, onnx.Parse, ""},
 	{"NPY", []string{".npy"}, 4, npy.Parse, ""},
 	{"NPZ", []string{".npz"}, 4, npz.Parse, ""},
 	{"Keras", []string{".keras", ".h5", ".hdf5"}, 4, nil, fromHDF5},
-	{"TFLite", []string{".tflite"}, 4, nil, ""},
+	{"TFLite", []string{".tflite"}, 4, tflite.Parse, ""},
 	{"Flax", []string{".msgpack"}, 4, nil, ""},
 	{"GGML", []string{".ggml"}, 4, ggml.Parse, ""},
+}
+
+// pytorchOrGGML reads .bin files of both kinds: their first bytes tell which.
+func pytorchOrGGML(name string, r io.ReaderAt, size int64) (*tensors.Index, error) {
+	is, err := ggml.Is(r)
+	switch {
+	case err != nil:
+		return nil, err
+	case is:
+		return ggml.Parse(name, r, size)
+	}
+	return pytorch.Parse(name, r, size)
 }
 
 // Formats lists every format, the best first.

@@ -54,9 +54,10 @@ func layers() []layer {
 		{"internal/catalog", []string{"loaders", "loaders/safetensors", "sources", "tensors", "github.com/hashicorp/golang-lru/v2"}, nil, "which models there are; it loads nothing"},
 		{"internal/cache", []string{"internal/catalog", "registry", "sources", "tensors", "tensors/shm", sys}, nil, "alone joins policy, memory and origin"},
 		{"internal/models", []string{"internal/cache", "internal/catalog", "internal/users", "registry"}, []string{"os", "syscall", "unsafe"}, "whole models by way of the cache: it touches no memory and no file"},
-		{"internal/tree", []string{"fs", "internal/cache", "internal/catalog", "internal/models", "internal/users", "registry", "sources", "tensors", "tensors/convert"}, []string{"unsafe"}, "entries are tested without a kernel: they do not speak FUSE, nor touch segments"},
+		{"internal/scratch", []string{sys}, nil, "files that processes write, and what becomes of them; it knows no models and no kernel"},
+		{"internal/tree", []string{"fs", "internal/cache", "internal/catalog", "internal/models", "internal/scratch", sys, "internal/users", "registry", "sources", "tensors", "tensors/convert"}, []string{"unsafe"}, "entries are tested without a kernel: they do not speak FUSE, nor touch segments"},
 		{"internal/daemon", []string{
-			"fs", "internal/cache", "internal/catalog", "internal/models", "internal/tree", "internal/users", "registry", "sources", "tensors/shm",
+			"fs", "internal/cache", "internal/catalog", "internal/models", "internal/scratch", "internal/tree", "internal/users", "registry", "sources", "tensors/shm",
 			"github.com/prometheus/client_golang/prometheus", "github.com/prometheus/common/expfmt", sys,
 		}, nil, "wires the parts, and holds nothing that a part could hold"},
 

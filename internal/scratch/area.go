@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -75,12 +76,13 @@ type Area struct {
 	root *Node
 
 	mu      sync.Mutex
-	next    uint64               // the last node's id
+	next    uint64                // the last node's id
 	open    map[*content]struct{} // written, not sealed; for Retry and Sweep
 	gone    map[*content]struct{} // without a name, with users
 	timer   *time.Timer
 	closed  bool
-	charged int64 // by all contents that are not sealed
+	due     time.Time    // when timer comes
+	charged atomic.Int64 // by all contents that are not sealed
 }
 
 // New makes an area, empty.
@@ -107,11 +109,7 @@ func (a *Area) watch(dir string) error {
 func (a *Area) Root() *Node { return a.root }
 
 // Bytes is what is charged for files that are not sealed, those without a name too.
-func (a *Area) Bytes() int64 {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.charged
-}
+func (a *Area) Bytes() int64 { return a.charged.Load() }
 
 // Lingering is what of it belongs to files without a name that somebody uses.
 func (a *Area) Lingering() int64 {

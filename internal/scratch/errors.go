@@ -22,6 +22,8 @@ var (
 	ErrShrink = errors.New("files here never shrink")
 	// ErrPlace says that such a thing cannot be made at that place.
 	ErrPlace = errors.New("cannot be made here")
+	// ErrElsewhere says that a name cannot move that far, but its bytes can be copied.
+	ErrElsewhere = errors.New("another session or area")
 	// ErrReplaced says that the name stands for a new, empty file by now.
 	ErrReplaced = errors.New("replaced by a new file")
 	// ErrNotReady is the answer to a non-blocking open of what is not sealed.

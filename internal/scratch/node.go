@@ -6,7 +6,6 @@ package scratch
 import (
 	"fmt"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -70,7 +69,7 @@ func (n *Node) diskLocked() (string, bool) {
 		return "", false
 	}
 	if n.content != nil && !n.content.sealed {
-		p = path.Join(path.Dir(p), n.content.hidden)
+		p = filepath.Join(filepath.Dir(p), n.content.hidden)
 	}
 	return filepath.Join(n.area.cfg.Dir, p), true
 }
@@ -118,11 +117,18 @@ func (n *Node) Stat() (unix.Stat_t, error) {
 	if err := unix.Lstat(disk, &st); err != nil {
 		return st, translate(err)
 	}
-	if n.content != nil {
+	if n.content != nil && !n.content.sealed {
 		st.Size = n.content.size.Load()
 		st.Blocks = (n.content.charge.Load() + 511) / 512
 	}
 	return st, nil
+}
+
+// Sealed says whether a file is.
+func (n *Node) Sealed() bool {
+	n.area.mu.Lock()
+	defer n.area.mu.Unlock()
+	return n.content != nil && n.content.sealed
 }
 
 // addLocked puts a new node under a name.
@@ -259,7 +265,7 @@ func (n *Node) removeLocked() (after func(), err error) {
 func (n *Node) Rename(name string, to *Node, newName string, exclusive bool) error {
 	a := n.area
 	if to.area != a {
-		return fmt.Errorf("from one area to another: %w", ErrPlace)
+		return ErrElsewhere
 	}
 	a.mu.Lock()
 	after, err := n.renameLocked(name, to, newName, exclusive)
@@ -292,8 +298,8 @@ func (n *Node) renameLocked(name string, to *Node, newName string, exclusive boo
 		return after, ErrNotEmpty
 	case kid.hasSealed():
 		return after, ErrSealed
-	case (to == n.area.root) != (n == n.area.root):
-		return after, ErrPlace // a model or a session stays one
+	case (to == n.area.root) != (n == n.area.root), to.session != n.session:
+		return after, ErrElsewhere // a model or a session stays one
 	}
 	from, ok := kid.diskLocked()
 	toDisk, ok2 := to.diskLocked()
@@ -341,7 +347,8 @@ func (n *Node) hasSealed() bool {
 	return false
 }
 
-// Chmod, Chown and Chtimes change what the tmpfs has of a node. A sealed file's stay.
+// Chmod, Chown and Chtimes change what the tmpfs has of a node, also of a sealed file:
+// its bytes are what is immutable.
 func (n *Node) Chmod(mode uint32) error {
 	return n.onDisk(func(disk string) error { return unix.Chmod(disk, mode&0o7777) })
 }
@@ -365,11 +372,41 @@ func (n *Node) onDisk(change func(disk string) error) error {
 	n.area.mu.Lock()
 	defer n.area.mu.Unlock()
 	disk, ok := n.diskLocked()
-	switch {
-	case !ok:
+	if !ok {
 		return ErrNotExist
-	case n.content != nil && n.content.sealed:
-		return ErrSealed
 	}
 	return translate(change(disk))
+}
+
+// Forget takes away what lies at a path and below, whose files on disk may be gone
+// already, and the folders above that are empty then.
+func (a *Area) Forget(p string) {
+	a.mu.Lock()
+	at := a.root
+	for part := range strings.SplitSeq(p, "/") {
+		if at = at.kids[part]; at == nil {
+			a.mu.Unlock()
+			return
+		}
+	}
+	var done []func()
+	var remove func(n *Node)
+	remove = func(n *Node) {
+		for _, kid := range n.kids {
+			remove(kid)
+		}
+		after, _ := n.removeLocked()
+		done = append(done, after)
+	}
+	above := at.parent
+	remove(at)
+	for above != a.root && len(above.kids) == 0 {
+		n := above
+		above = n.parent
+		remove(n)
+	}
+	a.mu.Unlock()
+	for _, f := range done {
+		f()
+	}
 }

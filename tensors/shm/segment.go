@@ -4,6 +4,7 @@
 package shm
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"sync"
@@ -15,7 +16,8 @@ import (
 type Segment struct {
 	store   *Store
 	name    string
-	entry   string // "" for a memfd
+	entry   string // "" for a memfd, and for an adopted one, whose name is its owner's
+	leased  bool   // the kernel tells who has it open or mapped
 	size    int64
 	charged int64
 
@@ -61,7 +63,7 @@ func (g *Segment) ReadAt(p []byte, off int64) (int, error) {
 func (g *Segment) InUse() (bool, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.file == nil || g.entry == "" {
+	if g.file == nil || !g.leased {
 		return false, nil
 	}
 	return g.inUseLocked()
@@ -76,9 +78,14 @@ func (g *Segment) Remove() error {
 	if g.file == nil {
 		return nil
 	}
-	if g.entry != "" {
+	switch {
+	case g.entry != "":
 		if err := g.unlinkLocked(); err != nil {
 			return err
+		}
+	case g.leased:
+		if used, err := g.inUseLocked(); err != nil || used {
+			return cmp.Or(err, fmt.Errorf("%s: %w", g.name, ErrInUse))
 		}
 	}
 	_ = g.file.Close()
