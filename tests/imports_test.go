@@ -62,9 +62,9 @@ func layers() []layer {
 		}, nil, "wires the parts, and holds nothing that a part could hold"},
 
 		{"cmd/modelfs", []string{
-			"internal/daemon", "internal/catalog", "loaders", "sources", "tensors",
+			"internal/daemon", "internal/catalog", "loaders", "loaders/safetensors", "sources", "tensors", "tensors/convert",
 			"github.com/urfave/cli/v2", "github.com/vbauerster/mpb/v8", sys,
-		}, nil, "flags become one Config, and everything else goes through the mount (inspect, without one, through the catalog): it knows no segments, policies and FUSE"},
+		}, nil, "flags become one Config, and everything else goes through the mount (inspect and export, without one, through the catalog): it knows no segments, policies and FUSE"},
 		{"bench/...", []string{modulePath + "/...", sys, "github.com/hanwen/go-fuse/v2"}, nil, "measures whatever it likes; nobody imports it"},
 		{"tests/...", []string{modulePath + "/...", "github.com/hanwen/go-fuse/v2/..."}, nil, "tests whatever it likes; nobody imports it"},
 	}

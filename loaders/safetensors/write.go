@@ -111,6 +111,9 @@ func Plan(all []tensors.Tensor, o Options) (*Layout, error) {
 	return l, nil
 }
 
+// Writes says whether the format has a dtype.
+func Writes(d tensors.DType) bool { return slices.Contains(dtypeOrder[:], d) }
+
 // maxData keeps every offset far from overflowing, and below what Parse takes.
 const maxData = 1 << 61
 
@@ -119,7 +122,7 @@ func writable(t *tensors.Tensor, rank map[tensors.DType]int) error {
 	n, err := t.DType.NBytes(t.Shape)
 	_, known := rank[t.DType]
 	switch {
-	case !known && t.DType.IsBlock():
+	case !known && t.DType.IsBlock() && t.DType.IsFloat():
 		return fmt.Errorf("%.100q is %s, which is no dtype of safetensors: export with --dtype f32: %w", t.Name, t.DType, ErrUnwritable)
 	case !known:
 		return fmt.Errorf("%.100q is %s, which is no dtype of safetensors: %w", t.Name, t.DType, ErrUnwritable)

@@ -47,6 +47,20 @@ func Tensor(t *tensors.Tensor, to tensors.DType) (tensors.Tensor, error) {
 	return made, nil
 }
 
+// Precision returns a tensor of a model as it is where the model has the precision to,
+// as torch's Module.to does it: floating-point numbers, and blocks that stand for some,
+// are converted; everything else, and blocks that nothing converts, stays t.
+func Precision(t *tensors.Tensor, to tensors.DType) *tensors.Tensor {
+	if !t.DType.IsFloat() || t.DType == to {
+		return t
+	}
+	made, err := Tensor(t, to)
+	if err != nil {
+		return t
+	}
+	return &made
+}
+
 // maker makes a converted tensor.
 type maker struct {
 	from tensors.Tensor

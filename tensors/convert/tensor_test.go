@@ -246,3 +246,20 @@ func TestMemory(t *testing.T) {
 		t.Errorf("%d bytes", got)
 	}
 }
+
+// TestPrecision: floating-point numbers change, and nothing else does.
+func TestPrecision(t *testing.T) {
+	for src, want := range map[tensors.DType]tensors.DType{
+		tensors.F32: tensors.F16, tensors.F64: tensors.F16, tensors.BF16: tensors.F16, tensors.F8E5M2: tensors.F16,
+		tensors.Q4_K: tensors.F16, tensors.F16: tensors.F16,
+		tensors.BOOL: tensors.BOOL, tensors.I8: tensors.I8, tensors.U64: tensors.U64, tensors.C64: tensors.C64,
+		tensors.IQ2_XS: tensors.IQ2_XS, tensors.F4: tensors.F4, // nothing converts these
+	} {
+		from := tensors.Tensor{Name: "t", DType: src, Shape: []int64{256}, File: "f", Offset: 5}
+		from.NBytes, _ = src.NBytes(from.Shape)
+		got := Precision(&from, tensors.F16)
+		if got.DType != want || (got == &from) != (src == want) || (got.Maker == nil) != (src == want) {
+			t.Errorf("%s: %+v", src, got)
+		}
+	}
+}
