@@ -29,6 +29,13 @@ type opening struct {
 	backing int32 // the kernel's number of it, in passthrough mode
 }
 
+// isOpen says whether anybody has the inode open.
+func (o *opening) isOpen() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.handles > 0
+}
+
 // handle is one open file or folder.
 type handle struct {
 	node    *node
