@@ -227,7 +227,7 @@ func holds(v value) bool {
 
 // walk names the tensors that lie in v, which holds some.
 func (n *namer) walk(v value) error {
-	if n.steps--; n.steps < 0 {
+	if n.steps < 0 {
 		return malformed.At(format, n.at, "too many ways lead to the tensors of a pickle of this size")
 	}
 	switch v := v.(type) {
@@ -264,6 +264,7 @@ func (n *namer) walk(v value) error {
 }
 
 func (n *namer) walkItems(items []value) error {
+	n.steps -= int64(len(items))
 	for i, x := range items {
 		if holds(x) {
 			if err := n.walkIn(x, strconv.Itoa(i), byKey); err != nil {
@@ -285,6 +286,7 @@ func (n *namer) walkDict(d *dict) error {
 }
 
 func (n *namer) walkEntries(entries []entry, by step) error {
+	n.steps -= int64(len(entries))
 	for _, e := range entries {
 		if holds(e.key) {
 			return malformed.At(format, n.at, "a tensor lies in a key of the dict %.100q: it has no name", n.path)

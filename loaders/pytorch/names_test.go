@@ -162,18 +162,11 @@ func TestBombs(t *testing.T) {
 		links.op("e0")
 	}
 	links.op("h\x64h\x00ah\x010h\x01")
-	around := start().small().op("q\x000") // A…: [B, A…]; B: [tensor, A…]: ways that lead nowhere
-	lists := strings.Builder{}
-	for i := range 13 {
-		around.op("]q" + string([]byte{byte(i + 1)}) + "0")
-		if i > 0 {
-			lists.WriteString("h" + string([]byte{byte(i + 1)}))
-		}
+	wide := withTensor().op("}(")
+	for i := range int64(5000) {
+		wide.num(i).op("N")
 	}
-	around.op("h\x01(" + T + lists.String() + "e0")
-	for i := range 12 {
-		around.op("h" + string([]byte{byte(i + 2)}) + "(h\x01" + lists.String() + "e0")
-	}
+	wide.op("U\x01a" + T + "u")
 	chain := start().small().op("q\x000(" + T) // each list holds the one before it, and the first a tensor
 	for range 20_000 {
 		chain.op("]h\x00a\x94q\x00")
@@ -188,7 +181,8 @@ func TestBombs(t *testing.T) {
 		"doubling a list":   {bomb(start().op("]q\x000"), 200).stop(), ""},
 		"long keys":         {start().small().op("q\x000").text(strings.Repeat("k", 60000)).op("q\x010").op(T + strings.Repeat("q\x020}h\x01h\x02s", 100)).stop(), "of a tensor has over 65536 bytes"},
 		"in itself":         {keys.op("U\x01t" + T + "s").stop(), ""},
-		"around":            {around.op("h\x02\x85").stop(), "too many ways lead to the tensors"},
+		"wide lists":        {withTensor().op("]q\x01(" + strings.Repeat("N", 20_000) + T + "e0](" + strings.Repeat("h\x01", 400) + "e").stop(), "too many ways lead to the tensors"},
+		"wide dicts":        {wide.op("q\x010](" + strings.Repeat("h\x01", 400) + "e").stop(), "too many ways lead to the tensors"},
 		"a chain":           {chain.stop(), "over 1000 deep"},
 		"in each other":     {links.stop(), "too many"},
 		"lists":             {many("]", 200_000), ""},
