@@ -284,10 +284,11 @@ func TestLimits(t *testing.T) {
 		pickle []byte
 		says   string
 	}{
-		"stack":  {bytes.Repeat([]byte("N"), maxStack+1), "over 1048576 values are on the stack"},
-		"marks":  {bytes.Repeat([]byte("("), maxStack+1), "over 1048576 marks are on the stack"},
-		"memo":   {append([]byte("N"), bytes.Repeat([]byte{0x94}, maxMemo+1)...), "over 1048576 values are put into the memo"},
-		"values": {bytes.Repeat([]byte("N\x850"), 1_300_000), "what is made up to here takes over 56 MiB"},
+		"stack":   {bytes.Repeat([]byte("N"), maxStack+1), "over 1048576 values are on the stack"},
+		"marks":   {bytes.Repeat([]byte("("), maxStack+1), "over 1048576 marks are on the stack"},
+		"memo":    {append([]byte("N"), bytes.Repeat([]byte{0x94}, maxMemo+1)...), "over 1048576 values are put into the memo"},
+		"unknown": {bytes.Repeat([]byte("c\n\n0"), maxFindings+maxUnknown+1), "over 1048576 mentions and calls of what is unknown"},
+		"values":  {bytes.Repeat([]byte("N\x850"), 1_300_000), "what is made up to here takes over 56 MiB"},
 	} {
 		var err error
 		taken := hostile.Allocated(func() { _, _, err = object(c.pickle) })
