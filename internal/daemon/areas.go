@@ -18,6 +18,7 @@ import (
 	"github.com/modelfs/modelfs/internal/scratch"
 	"github.com/modelfs/modelfs/internal/tree"
 	"github.com/modelfs/modelfs/sources"
+	"github.com/modelfs/modelfs/tensors/shm"
 )
 
 // areas are where processes write, and what of it the cache has.
@@ -72,7 +73,7 @@ func (d *Daemon) openAreas() error {
 		{scratch.Objects, objectsArea, 0o755, &d.areas.Objects},
 	} {
 		cfg := scratch.Config{
-			Kind: a.kind, Dir: filepath.Join(dir, a.name), Mode: a.mode, Room: room{d},
+			Kind: a.kind, Dir: filepath.Join(dir, a.name), Mode: a.mode, Room: room{d}, Extend: d.extend,
 			HugePages: info.HugePages, Leases: info.Leases, GiveAway: os.Geteuid() == 0, Watch: d.store.Watch,
 			Quota: d.cfg.SessionQuota, TTL: d.cfg.SessionTTL, Log: d.cfg.Log,
 			Sealed: func(p, disk string, n int64, account string, unlink func() error) (scratch.Opener, error) {
@@ -98,6 +99,15 @@ func (r room) Reserve(ctx context.Context, name string, bytes int64) error {
 }
 
 func (r room) Unreserve(name string, bytes int64) { r.d.cache.Registry().Unreserve(name, bytes) }
+
+// extend takes memory for what is written, as for a segment.
+func (d *Daemon) extend(f *os.File, from, to int64) error {
+	err := d.store.Extend(f, from, to)
+	if errors.Is(err, shm.ErrNoSpace) || errors.Is(err, shm.ErrNoMemory) {
+		return fmt.Errorf("%w: %w", scratch.ErrNoSpace, err)
+	}
+	return err
+}
 
 // sealed gives a weight file of a published model, or an object, to the cache. Other
 // files of a model stay with the area.
@@ -205,9 +215,9 @@ func (a *areas) freed(part cache.Part) {
 	// Not here: who asked for room may hold up those who hold the area's names.
 	a.forgetting.Go(func() {
 		if area == objectsArea {
-			a.Objects.Forget(p)
+			a.Objects.Forget(p, p)
 		} else {
-			a.Models.Forget(part.Model)
+			a.Models.Forget(p, part.Model)
 		}
 	})
 }
