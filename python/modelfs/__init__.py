@@ -9,6 +9,7 @@
 """
 
 from modelfs._version import __version__
+from modelfs.capabilities import Capabilities, capabilities
 from modelfs.errors import (
     ModelBusy,
     ModelError,
@@ -21,24 +22,36 @@ from modelfs.errors import (
     UnreadableObject,
     UntrustedObject,
 )
+from modelfs.model import Model
+from modelfs.model import open_model as open
+from modelfs.mountpoint import Mount
 from modelfs.objects import aget_or_load, get_or_load, release, tensors_of
+from modelfs.registry import Registry
+from modelfs.session import Session
 from modelfs.tensor import Tensor
 
 __all__ = [
+    "Capabilities",
+    "Model",
     "ModelBusy",
     "ModelError",
     "ModelNotFound",
     "ModelfsError",
+    "Mount",
     "MountNotFound",
     "NoRoom",
     "NotShareable",
+    "Registry",
+    "Session",
     "SessionError",
     "Tensor",
     "UnreadableObject",
     "UntrustedObject",
     "__version__",
     "aget_or_load",
+    "capabilities",
     "get_or_load",
+    "open",
     "release",
     "tensors_of",
 ]

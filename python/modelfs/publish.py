@@ -122,7 +122,7 @@ def _table(s: Skeleton, items: list[Item], offsets: list[int]) -> Table:
     table.storages = [(offsets[i], items[i].nbytes, r.id) for i, r in enumerate(s.storages)]
     table.typed = s.typed
     for i, r in enumerate(s.arrays, n):
-        order = "C" if r.array.flags.c_contiguous else "F"
+        order: Literal["C", "F"] = "C" if r.array.flags.c_contiguous else "F"
         table.arrays.append((r.id, offsets[i], r.array.size, r.dtype, r.array.shape, order, r.source.flags.writeable))
     for i, b in enumerate(s.buffers, n + len(s.arrays)):
         table.buffers.append((offsets[i], items[i].nbytes, b.raw().readonly))
