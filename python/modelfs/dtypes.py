@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -89,28 +88,21 @@ def name_of_numpy(dtype: np.dtype[Any]) -> str | None:
 
 
 @functools.cache
-def torch_dtype(name: str) -> torch.dtype:
-    """torch's type for a name; bytes for one that torch does not know, or a block type."""
+def torch_dtype(name: str) -> torch.dtype | None:
+    """torch's type for a name; None for one that torch does not know, or a block type."""
     import torch
 
     known = BY_NAME.get(name)
     found = getattr(torch, known.torch, None) if known is not None and known.torch is not None else None
-    return found if isinstance(found, torch.dtype) else torch.uint8
+    return found if isinstance(found, torch.dtype) else None
 
 
 @functools.cache
 def _names_of_torch() -> dict[torch.dtype, str]:
-    return {torch_dtype(t.name): t.name for t in _TYPES if hasattr(sys.modules["torch"], t.torch or "")}
+    found = {torch_dtype(name): name for name in BY_NAME}
+    return {dtype: name for dtype, name in found.items() if dtype is not None}
 
 
 def name_of_torch(dtype: torch.dtype) -> str | None:
     """The name of torch's type; None if it has none."""
     return _names_of_torch().get(dtype)
-
-
-def has_torch(name: str) -> bool:
-    """Whether torch computes with this type, rather than seeing its bytes."""
-    import torch
-
-    known = BY_NAME.get(name)
-    return known is not None and hasattr(torch, known.torch or "")

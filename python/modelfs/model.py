@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from modelfs import collecting
+from modelfs.dtypes import torch_dtype
 from modelfs.errors import ModelBusy, ModelError, ModelNotFound
 from modelfs.mapping import Bytes, map_private_path
 from modelfs.mountpoint import Mount
@@ -60,21 +62,43 @@ class _Generation:
         self.model = str(index["model"]).removesuffix(f"@{place.variant}")
         self._lock = threading.Lock()
         self._maps: dict[str, Bytes] = {}  # by path; guarded by _lock, but for a look
-        self.tensors = {entry["name"]: self._tensor(entry) for entry in index["tensors"]}
+        self.entries: dict[str, dict[str, Any]] = {entry["name"]: entry for entry in index["tensors"]}
 
-    def _tensor(self, entry: dict[str, Any]) -> Tensor:
+    def tensor(self, entry: dict[str, Any]) -> Tensor:
         """A tensor that lies in a weight file as it is, or one that has its bytes in its own file only."""
-        file, strides = entry["file"], entry["strides"]
-        if file is None:
-            path, offset, strides = os.path.join(self.place.tensors, entry["path"]), 0, None
-        else:
-            path, offset = self.place.mount.path("models", self.model, file), entry["offset"]
-            strides = None if strides is None or entry["contiguous"] else tuple(strides)
+        path, offset, strides = self._path(entry), entry["offset"] or 0, None
+        if entry["file"] is not None and not entry["contiguous"] and entry["strides"] is not None:
+            strides = tuple(entry["strides"])
 
         def source() -> tuple[Bytes, int]:
-            return self._maps.get(path) or self.map(path), offset
+            memory = self._maps.get(path)  # without the lock: it is there or it is not
+            return (self.map(path) if memory is None else memory), offset
 
         return Tensor(entry["name"], entry["dtype"], tuple(entry["shape"]), strides, entry["nbytes"], source)
+
+    def _path(self, entry: dict[str, Any]) -> str:
+        if entry["file"] is None:
+            return os.path.join(self.place.tensors, entry["path"])
+        return self.place.mount.path("models", self.model, entry["file"])
+
+    def state_dict(self) -> dict[str, TorchTensor]:
+        """Tensor.torch for all. The usual ones are made right here, in half the time."""
+        import torch
+
+        of = torch.frombuffer
+        tensors: dict[str, TorchTensor] = {}
+        maps: dict[str, Bytes] = {}
+        with collecting.paused():
+            for name, entry in self.entries.items():
+                file, dtype = entry["file"], torch_dtype(entry["dtype"])
+                if file is None or dtype is None or not entry["contiguous"] or not entry["nbytes"]:
+                    tensors[name] = self.tensor(entry).torch()
+                    continue
+                if file not in maps:
+                    maps[file] = self.map(self._path(entry))
+                count = entry["nbytes"] // dtype.itemsize
+                tensors[name] = of(maps[file], dtype=dtype, count=count, offset=entry["offset"]).view(entry["shape"])
+        return tensors
 
     def map(self, path: str) -> Bytes:
         """The bytes of a file; waits until it is loaded."""
@@ -125,18 +149,19 @@ class Model(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         try:
-            return self._current().tensors[name]
+            entry = self._current().entries[name]
         except KeyError:
             raise KeyError(f"{self.name} has no tensor {name!r}") from None
+        return self._current().tensor(entry)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._current().tensors
+        return name in self._current().entries
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._current().tensors)
+        return iter(self._current().entries)
 
     def __len__(self) -> int:
-        return len(self._current().tensors)
+        return len(self._current().entries)
 
     def __hash__(self) -> int:
         return id(self)
@@ -145,27 +170,28 @@ class Model(Mapping[str, Tensor]):
         return self is other
 
     def __repr__(self) -> str:
-        what = "closed" if self._lease is None else f"{len(self._generation.tensors)} tensors"
+        what = "closed" if self._lease is None else f"{len(self._generation.entries)} tensors"
         return f"<modelfs.Model {self.name}: {what}>"
 
     @property
     def nbytes(self) -> int:
         """The size of all tensors."""
-        return sum(t.nbytes for t in self._current().tensors.values())
+        return sum(entry["nbytes"] for entry in self._current().entries.values())
 
     def state_dict(self) -> dict[str, TorchTensor]:
         """torch tensors by name, over the shared memory. Writes to them are this process's own."""
-        return {name: t.torch() for name, t in self._current().tensors.items()}
+        return self._current().state_dict()
 
-    torch = state_dict
+    def torch(self) -> dict[str, TorchTensor]:
+        return self.state_dict()
 
     def numpy(self, *, writable: bool = False) -> dict[str, Array]:
         """Arrays by name, over the shared memory; see Tensor.numpy."""
-        return {name: t.numpy(writable=writable) for name, t in self._current().tensors.items()}
+        return {name: t.numpy(writable=writable) for name, t in self.items()}
 
     def jax(self) -> dict[str, Any]:
         """jax arrays by name, over the shared memory where jax takes it so."""
-        return {name: t.jax() for name, t in self._current().tensors.items()}
+        return {name: t.jax() for name, t in self.items()}
 
     def load_into(self, module: Module, *, strict: bool = True) -> Module:
         """Gives a module the shared tensors in place of its own, without a copy, and returns it.

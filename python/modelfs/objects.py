@@ -119,12 +119,8 @@ def tensors_of(path: str) -> dict[str, Tensor]:
     memory = _read(path)
     found = {}
     for t in container.describe(memory.data):
-        strides, step = [], 1
-        for n in reversed(t.shape):
-            strides.append(step)
-            step *= n
         place = (memory, t.offset)
-        found[t.name] = Tensor(t.name, t.dtype, t.shape, tuple(reversed(strides)), t.nbytes, lambda p=place: p)  # type: ignore[misc]
+        found[t.name] = Tensor(t.name, t.dtype, t.shape, None, t.nbytes, lambda p=place: p)  # type: ignore[misc]
     return found
 
 

@@ -9,7 +9,6 @@ else ``torch.save`` of one bias would write everything.
 
 from __future__ import annotations
 
-import gc
 import io
 import pickle
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from modelfs import container
+from modelfs import collecting, container
 from modelfs.dtypes import BY_NAME, numpy_dtype
 from modelfs.mapping import Bytes
 from modelfs.publish import PARAMETER, REQUIRES_GRAD, Table
@@ -34,9 +33,7 @@ class _Unpickler(pickle.Unpickler):
 
 def load(memory: Bytes) -> Any:  # noqa: ANN401 - it is what load_fn made
     """The object of a file that may be trusted: unpickling runs code."""
-    collects = gc.isenabled()
-    gc.disable()  # thousands of new objects, none of them garbage
-    try:
+    with collecting.paused():
         view = memory.data
         where = container.parse(view)
         table = Table.load(where.table)
@@ -44,13 +41,11 @@ def load(memory: Bytes) -> Any:  # noqa: ANN401 - it is what load_fn made
         unpickler.parts = _parts(memory, table, where.payload)
         loaded, extras = unpickler.load()
         for tensor, extra in extras:
+            hooks = extra.pop("_backward_hooks", None)
             tensor.__dict__.update(extra)
-            if "_backward_hooks" in extra:
-                tensor._backward_hooks = tensor.__dict__.pop("_backward_hooks")
+            if hooks is not None:
+                tensor._backward_hooks = hooks
         return loaded
-    finally:
-        if collects:
-            gc.enable()
 
 
 def parts(memory: Bytes) -> list[Any]:

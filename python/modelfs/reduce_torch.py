@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import pickle
 import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from modelfs.dtypes import BY_NAME
@@ -63,13 +64,22 @@ def _reduce_script(o: Any, copies: list[str]) -> Any:  # noqa: ANN401
     file = io.BytesIO()
     torch.jit.save(o, file)
     copies.append(getattr(o, "original_name", type(o).__name__))
+    _say_copy(copies[-1])
     return _load_script, (pickle.PickleBuffer(file.getvalue()),)
 
 
 def _load_script(data: Any) -> Any:  # noqa: ANN401
     import torch
 
-    return torch.jit.load(io.BytesIO(data))  # type: ignore[no-untyped-call]
+    loaded = torch.jit.load(io.BytesIO(data))  # type: ignore[no-untyped-call]
+    _say_copy(getattr(loaded, "original_name", type(loaded).__name__))
+    return loaded
+
+
+def _say_copy(name: str) -> None:
+    warnings.warn(
+        f"TorchScript shares no memory: each process has a private copy of {name}", RuntimeWarning, stacklevel=2
+    )
 
 
 def _parametrized(o: Any) -> bool:  # noqa: ANN401

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modelfs import dlpack
-from modelfs.dtypes import BY_NAME, has_torch, numpy_dtype, torch_dtype
+from modelfs.dtypes import BY_NAME, numpy_dtype, torch_dtype
 from modelfs.mapping import Bytes
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Tensor:
     Every view keeps the memory, whatever becomes of the model.
     """
 
-    __slots__ = ("_source", "dtype", "name", "nbytes", "shape", "strides")
+    __slots__ = ("_source", "_strides", "dtype", "name", "nbytes", "shape")
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Tensor:
         self.name = name
         self.dtype = dtype  # as safetensors names it, or GGML for types of several elements in a block
         self.shape = shape
-        self.strides = strides  # in elements; None for a block type
+        self._strides = strides  # None if they are the usual ones, or there are none
         self.nbytes = nbytes  # of the contiguous tensor
         self._source = source
 
@@ -55,6 +55,17 @@ class Tensor:
     @property
     def size(self) -> int:
         return math.prod(self.shape)
+
+    @property
+    def strides(self) -> tuple[int, ...] | None:
+        """In elements; None for a block type."""
+        if self.is_block_type or self._strides is not None:
+            return self._strides
+        strides, step = [], 1
+        for n in reversed(self.shape):
+            strides.append(step)
+            step *= n
+        return tuple(reversed(strides))
 
     @property
     def is_block_type(self) -> bool:
@@ -81,19 +92,16 @@ class Tensor:
         import torch
 
         dtype = torch_dtype(self.dtype)
-        if not has_torch(self.dtype) or not self.nbytes:
+        if dtype is None or not self.nbytes:
             array = self._array()
-            return torch.from_numpy(array.view(np.uint8) if array.nbytes else np.empty(array.shape, np.uint8)).view(
-                dtype
-            )
+            flat = torch.from_numpy(array.view(np.uint8) if array.nbytes else np.empty(array.shape, np.uint8))
+            return flat if dtype is None else flat.view(dtype) if self.shape else flat
         memory, offset = self._source()
-        shape, strides = self.shape, self.strides
-        if strides is not None and not _contiguous(shape, strides):
-            extent = 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-            flat = torch.frombuffer(memory, dtype=dtype, count=extent, offset=offset)
-            return flat.as_strided(shape, strides)
-        flat = torch.frombuffer(memory, dtype=dtype, count=math.prod(shape), offset=offset)
-        return flat.view(shape)
+        shape, strides = self.shape, self._strides
+        if strides is None:
+            return torch.frombuffer(memory, dtype=dtype, count=math.prod(shape), offset=offset).view(shape)
+        extent = 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+        return torch.frombuffer(memory, dtype=dtype, count=extent, offset=offset).as_strided(shape, strides)
 
     def jax(self) -> Any:  # noqa: ANN401 - jax.Array, where jax is installed
         """A jax array: over the shared memory where jax takes it so (the CPU, aligned to 64 bytes), else a copy."""
@@ -145,16 +153,7 @@ class Tensor:
             shape = (*shape[:-1], self.nbytes // rows) if rows else (0,)
         if not self.nbytes:
             return np.empty(shape, dtype)
-        if self.strides is None or self.is_block_type:
+        if self._strides is None or self.is_block_type:
             return np.frombuffer(memory, dtype, math.prod(shape), offset).reshape(shape)
-        steps = tuple(s * dtype.itemsize for s in self.strides)
+        steps = tuple(s * dtype.itemsize for s in self._strides)
         return np.ndarray(shape, dtype, memory, offset, steps)
-
-
-def _contiguous(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
-    step = 1
-    for n, s in zip(reversed(shape), reversed(strides), strict=True):
-        if n != 1 and s != step:
-            return False
-        step *= n
-    return True
