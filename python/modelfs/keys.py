@@ -12,6 +12,7 @@ import dis
 import enum
 import functools
 import hashlib
+import inspect
 import os
 import pathlib
 import types
@@ -168,7 +169,8 @@ def _of_code(code: types.CodeType) -> tuple[str, frozenset[str]]:
 
 def _feed(update: Callable[[bytes], object], code: types.CodeType) -> None:
     """Where a function lies and on which line is no part of what it does."""
-    shape = (code.co_argcount, code.co_kwonlyargcount, code.co_flags, code.co_names, code.co_freevars)
+    kind = code.co_flags & ~inspect.CO_NESTED
+    shape = (code.co_argcount, code.co_kwonlyargcount, kind, code.co_names, code.co_freevars)
     update(repr(shape).encode() + code.co_code)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):

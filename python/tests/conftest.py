@@ -21,9 +21,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = REPOSITORY / "python"
 sys.path[:0] = [str(PACKAGE), str(PACKAGE / "tests"), str(REPOSITORY / "tests" / "python")]
 
-import mounts  # noqa: E402 - found by the line above
-import required  # noqa: E402
-from standin import StandIn  # noqa: E402
+import mounts
+import required
+from standin import StandIn
 
 TEST_TIMEOUT = 120  # seconds
 os.environ["HF_HUB_OFFLINE"] = "1"

@@ -61,7 +61,12 @@ def not_contiguous(o: dict[str, np.ndarray]) -> bool:
     return o["step"].tolist() == [0, 2, 4, 6, 8, 10] and bool((o["transposed"] == expected).all())
 
 
-@case(NUMPY, lambda: (lambda a: [a, a, {"again": a}])(np.ones(3)))
+def twice() -> list[Any]:
+    array = np.ones(3)
+    return [array, array, {"again": array}]
+
+
+@case(NUMPY, twice)
 def one_array_twice(o: list[Any]) -> bool:
     return o[0] is o[1] is o[2]["again"]
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from modelfs import keys
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import modelfs
 import numpy as np
 import objects
 import pytest
+from standin import StandIn
+
+import modelfs
 from modelfs import objects as sharing
 from modelfs import pickling
-from standin import StandIn
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 if HAS_TORCH:
@@ -132,7 +133,7 @@ def test_cloudpickle_shares_what_no_module_has(stand_in: StandIn) -> None:
 
 
 def opened() -> Any:  # noqa: ANN401
-    return {"weights": np.ones(2), "log": [open("/etc/hostname")]}  # noqa: SIM115
+    return {"weights": np.ones(2), "log": [open("/etc/hostname")]}
 
 
 REFUSED = {
