@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelfs import collecting
 from modelfs.dtypes import torch_dtype
-from modelfs.errors import ModelBusy, ModelError, ModelNotFound
+from modelfs.errors import ModelBusy, ModelError, ModelNotFound, MountNotFound
 from modelfs.mapping import Bytes, map_private_path
 from modelfs.mountpoint import Mount
 from modelfs.tensor import Array, Tensor
@@ -129,13 +129,17 @@ class Model(Mapping[str, Tensor]):
 
     def __init__(self, place: _Place) -> None:
         self._place = place
-        self._generation = _Generation(place)
-        self._lease: _Lease | None = _lease(place, self._generation.model)
+        self._turn_to(_Generation(place))
+
+    def _turn_to(self, generation: _Generation) -> None:
+        self._lease = _lease(self._place, generation.model)
+        self._open: _Generation | None = generation  # None once it is closed
+        self._id = generation.id
 
     def _current(self) -> _Generation:
-        if self._lease is None:
+        if self._open is None:
             raise ValueError(f"{self.name} was closed: open it again")
-        return self._generation
+        return self._open
 
     @property
     def name(self) -> str:
@@ -145,7 +149,7 @@ class Model(Mapping[str, Tensor]):
     @property
     def generation(self) -> str:
         """What tells one content of the model from another."""
-        return self._generation.id
+        return self._id
 
     def __getitem__(self, name: str) -> Tensor:
         try:
@@ -170,7 +174,7 @@ class Model(Mapping[str, Tensor]):
         return self is other
 
     def __repr__(self) -> str:
-        what = "closed" if self._lease is None else f"{len(self._generation.entries)} tensors"
+        what = "closed" if self._open is None else f"{len(self._open.entries)} tensors"
         return f"<modelfs.Model {self.name}: {what}>"
 
     @property
@@ -210,18 +214,17 @@ class Model(Mapping[str, Tensor]):
         if self._current().is_current:
             return False
         fresh = _Generation(self._place)
-        if fresh.id == self._generation.id:
+        if fresh.id == self._id:
             return False
-        lease = _lease(self._place, fresh.model)
-        self.close()
-        self._generation, self._lease = fresh, lease
+        before = self._lease
+        self._turn_to(fresh)
+        before.close()
         return True
 
     def close(self) -> None:
         """Ends the lease. Tensors that are held keep their memory."""
-        if self._lease is not None:
-            self._lease()
-            self._lease = None
+        self._lease.close()
+        self._open = None
 
     def __enter__(self) -> Model:  # noqa: PYI034 - Self is Python 3.11's
         self._current()
@@ -237,11 +240,11 @@ class _Lease:
     """A handle that is closed once: when asked to, or with the object."""
 
     def __init__(self, fd: int | None) -> None:
-        self._close = weakref.finalize(self, os.close, fd) if fd is not None else None
+        self._finalizer = weakref.finalize(self, os.close, fd) if fd is not None else None
 
-    def __call__(self) -> None:
-        if self._close is not None:
-            self._close()
+    def close(self) -> None:
+        if self._finalizer is not None:
+            self._finalizer()
 
 
 def _lease(place: _Place, model: str) -> _Lease:
@@ -258,6 +261,8 @@ def _explained(place: _Place) -> Iterator[None]:
     try:
         with place.mount.explained():
             yield
+    except MountNotFound:
+        raise
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR) and not os.path.isdir(place.tensors):
             raise ModelNotFound(_not_found(place)) from error

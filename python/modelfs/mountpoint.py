@@ -125,6 +125,8 @@ class Mount:
         """Rewords what the kernel says of a mount that does not answer."""
         try:
             yield
+        except MountNotFound:
+            raise
         except OSError as error:
             if error.errno == errno.ENOTCONN:
                 why = f"the daemon of {self.point} died: `modelfs umount {self.point}`, then mount it again"

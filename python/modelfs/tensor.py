@@ -92,10 +92,10 @@ class Tensor:
         import torch
 
         dtype = torch_dtype(self.dtype)
-        if dtype is None or not self.nbytes:
-            array = self._array()
-            flat = torch.from_numpy(array.view(np.uint8) if array.nbytes else np.empty(array.shape, np.uint8))
-            return flat if dtype is None else flat.view(dtype) if self.shape else flat
+        if not self.nbytes:
+            return torch.empty(self.shape, dtype=dtype or torch.uint8)
+        if dtype is None:
+            return torch.from_numpy(self._array().view(np.uint8))
         memory, offset = self._source()
         shape, strides = self.shape, self._strides
         if strides is None:

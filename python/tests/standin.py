@@ -23,6 +23,7 @@ class StandIn:
     def __post_init__(self) -> None:
         self.objects.mkdir(parents=True, mode=0o700)
         (self.point / "sessions").mkdir()
+        (self.point / ".modelfs").mkdir()
 
     @property
     def objects(self) -> Path:
