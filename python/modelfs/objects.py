@@ -207,8 +207,9 @@ class _Job:
         finally:
             os.close(fd)
         rebound = rebind.rebind(skeleton, rebuild.parts(memory)) if skeleton.tensors else True
-        if not (rebound and skeleton.in_place):
-            del skeleton
+        in_place = rebound and skeleton.in_place
+        del skeleton  # which holds the own copy
+        if not in_place:
             made = _load_mapped(memory, path)  # what cannot be rebound is what the others get
         rebind.return_memory()
         return made
