@@ -110,7 +110,7 @@ func (n *Node) Stat() (unix.Stat_t, error) {
 	disk, ok := n.diskLocked()
 	if !ok {
 		if n.content == nil {
-			return st, ErrNotExist
+			return st, ErrReplaced // the kernel looks again: there may be another one
 		}
 		err := n.content.fstat(&st)
 		return st, err
@@ -404,7 +404,7 @@ func (a *Area) Forget(p string) {
 	}
 	above := at.parent
 	remove(at)
-	for above != a.root && len(above.kids) == 0 {
+	for above != a.root && len(above.kids) == 0 && (a.cfg.Kind != Objects || above.parent != a.root) {
 		n := above
 		above = n.parent
 		remove(n)
