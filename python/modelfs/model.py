@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from modelfs import collecting
-from modelfs.dtypes import torch_dtype
+from modelfs.dtypes import torch_carrier, torch_dtype
 from modelfs.errors import ModelBusy, ModelError, ModelNotFound, MountNotFound
 from modelfs.mapping import Bytes, map_private_path
 from modelfs.mountpoint import Mount
@@ -85,7 +87,7 @@ class _Generation:
         """Tensor.torch for all. The usual ones are made right here, in half the time."""
         import torch
 
-        of = torch.frombuffer
+        of, array = torch.from_numpy, np.ndarray
         tensors: dict[str, TorchTensor] = {}
         maps: dict[str, Bytes] = {}
         with collecting.paused():
@@ -96,8 +98,9 @@ class _Generation:
                     continue
                 if file not in maps:
                     maps[file] = self.map(self._path(entry))
-                count = entry["nbytes"] // dtype.itemsize
-                tensors[name] = of(maps[file], dtype=dtype, count=count, offset=entry["offset"]).view(entry["shape"])
+                carrier, view = torch_carrier(dtype)
+                t = of(array(entry["shape"], carrier, maps[file], entry["offset"]))
+                tensors[name] = t if view is None else t.view(view)
         return tensors
 
     def map(self, path: str) -> Bytes:

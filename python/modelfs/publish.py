@@ -28,7 +28,7 @@ class Table:
     Offsets are those in the payload."""
 
     ids: int
-    groups: list[tuple[str, int, list[tuple[int, int, int, tuple[int, ...] | None]]]] = field(default_factory=list)
+    groups: list[tuple[str, int, list[tuple[int, int, tuple[int, ...]]]]] = field(default_factory=list)
     views: list[tuple[int, int, str, tuple[int, ...], tuple[int, ...], int, int]] = field(default_factory=list)
     storages: list[tuple[int, int, int | None]] = field(default_factory=list)
     typed: list[tuple[int, int, str]] = field(default_factory=list)
@@ -104,16 +104,14 @@ def _buffer_item(number: int, buffer: pickle.PickleBuffer, names: Names) -> Item
 
 def _table(s: Skeleton, items: list[Item], offsets: list[int]) -> Table:
     table = Table(s.ids)
-    groups: dict[tuple[str, int], list[tuple[int, int, int, tuple[int, ...] | None]]] = {}
+    groups: dict[tuple[str, int], list[tuple[int, int, tuple[int, ...]]]] = {}
     used = {at for _, at, _ in s.typed}
     for row in s.tensors:
         storage, shape = s.storages[row.storage], tuple(row.tensor.shape)
         dtype, flags = str(row.tensor.dtype).removeprefix("torch."), _flags(row)
         alone = len(storage.tensors) == 1 and storage.id is None and row.storage not in used
         if row.whole and alone and row.tensor.numel():
-            flat = row.tensor.dim() == 1
-            found = (row.id, offsets[row.storage], row.tensor.numel(), None if flat else shape)
-            groups.setdefault((dtype, flags), []).append(found)
+            groups.setdefault((dtype, flags), []).append((row.id, offsets[row.storage], shape))
         else:
             stride, offset = tuple(row.tensor.stride()), int(row.tensor.storage_offset())
             table.views.append((row.id, row.storage, dtype, shape, stride, offset, flags))

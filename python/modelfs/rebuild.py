@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from modelfs import collecting, container
-from modelfs.dtypes import BY_NAME, numpy_dtype
+from modelfs.dtypes import BY_NAME, numpy_dtype, torch_carrier
 from modelfs.mapping import Bytes
 from modelfs.publish import PARAMETER, REQUIRES_GRAD, Table
 
@@ -92,21 +92,21 @@ def _tensors(memory: Bytes, table: Table, payload: int, made: list[Any]) -> None
     import torch
 
     # Local names: this loop is most of the time that attaching takes.
-    of, make, parameter = torch.frombuffer, torch.Tensor._make_subclass, torch.nn.Parameter
+    of, make, parameter, array = torch.from_numpy, torch.Tensor._make_subclass, torch.nn.Parameter, np.ndarray
     for name, flags, rows in table.groups:
-        dtype = getattr(torch, name)
+        carrier, view = torch_carrier(getattr(torch, name))
         grad = bool(flags & REQUIRES_GRAD)
-        if flags & PARAMETER:
-            for number, offset, count, shape in rows:
-                flat = of(memory, dtype=dtype, count=count, offset=payload + offset)
-                made[number] = make(parameter, flat if shape is None else flat.view(shape), grad)
+        if view is not None or (grad and not flags & PARAMETER):  # the less usual ones
+            for number, offset, shape in rows:
+                t = of(array(shape, carrier, memory, payload + offset))
+                t = t if view is None else t.view(view)
+                made[number] = make(parameter, t, grad) if flags & PARAMETER else t.requires_grad_(grad)
+        elif flags & PARAMETER:
+            for number, offset, shape in rows:
+                made[number] = make(parameter, of(array(shape, carrier, memory, payload + offset)), grad)
         else:
-            for number, offset, count, shape in rows:
-                flat = of(memory, dtype=dtype, count=count, offset=payload + offset)
-                made[number] = flat if shape is None else flat.view(shape)
-            if grad:
-                for number, *_ in rows:
-                    made[number].requires_grad_(True)
+            for number, offset, shape in rows:
+                made[number] = of(array(shape, carrier, memory, payload + offset))
     _views(memory, table, payload, made)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modelfs import dlpack
-from modelfs.dtypes import BY_NAME, numpy_dtype, torch_dtype
+from modelfs.dtypes import BY_NAME, numpy_dtype, torch_carrier, torch_dtype
 from modelfs.mapping import Bytes
 
 if TYPE_CHECKING:
@@ -96,12 +96,9 @@ class Tensor:
             return torch.empty(self.shape, dtype=dtype or torch.uint8)
         if dtype is None:
             return torch.from_numpy(self._array().view(np.uint8))
-        memory, offset = self._source()
-        shape, strides = self.shape, self._strides
-        if strides is None:
-            return torch.frombuffer(memory, dtype=dtype, count=math.prod(shape), offset=offset).view(shape)
-        extent = 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
-        return torch.frombuffer(memory, dtype=dtype, count=extent, offset=offset).as_strided(shape, strides)
+        carrier, view = torch_carrier(dtype)
+        t = torch.from_numpy(self._array(carrier))
+        return t if view is None else t.view(view)
 
     def jax(self) -> Any:  # noqa: ANN401 - jax.Array, where jax is installed
         """A jax array: over the shared memory where jax takes it so (the CPU, aligned to 64 bytes), else a copy."""
@@ -144,9 +141,9 @@ class Tensor:
     def __dlpack_device__(self) -> tuple[int, int]:
         return dlpack.CPU
 
-    def _array(self) -> Array:
+    def _array(self, dtype: np.dtype[Any] | None = None) -> Array:
         memory, offset = self._source()
-        dtype = numpy_dtype(self.dtype)
+        dtype = dtype or numpy_dtype(self.dtype)
         shape = self.shape
         if self.is_block_type:
             rows = math.prod(shape[:-1])
@@ -154,6 +151,6 @@ class Tensor:
         if not self.nbytes:
             return np.empty(shape, dtype)
         if self._strides is None or self.is_block_type:
-            return np.frombuffer(memory, dtype, math.prod(shape), offset).reshape(shape)
+            return np.ndarray(shape, dtype, memory, offset)
         steps = tuple(s * dtype.itemsize for s in self._strides)
         return np.ndarray(shape, dtype, memory, offset, steps)
