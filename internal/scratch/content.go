@@ -97,7 +97,7 @@ func (n *Node) createLocked(name string, mode uint32, who Owner) (*Node, *Handle
 	kid := n.addLocked(name, false)
 	kid.content, c.node = c, kid
 	c.account = a.accountLocked(kid)
-	c.session = n.session
+	c.session = n.sessionLocked()
 	c.writers = 1
 	a.open[c] = struct{}{}
 	return kid, &Handle{content: c, file: writer, writes: true}, nil

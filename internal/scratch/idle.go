@@ -233,13 +233,7 @@ func (a *Area) sweep() {
 // says when to look again.
 func (a *Area) expire(n *Node) time.Duration {
 	a.mu.Lock()
-	files := []*content{n.content}
-	if n.folder {
-		files = files[:0]
-		for _, kid := range n.kids {
-			files = append(files, kid.content)
-		}
-	}
+	files := n.contentsLocked(nil)
 	a.mu.Unlock()
 	for _, c := range files {
 		if c.inUse() {
@@ -253,24 +247,11 @@ func (a *Area) expire(n *Node) time.Duration {
 	}
 	a.mu.Lock()
 	p, ok := n.pathLocked()
-	if !ok || n.folder && len(n.kids) != len(files) {
+	if !ok || len(n.contentsLocked(nil)) != len(files) {
 		a.mu.Unlock()
 		return slack
 	}
-	var done []func()
-	remove := func(n *Node) {
-		after, err := n.removeLocked()
-		done = append(done, after)
-		if err != nil {
-			a.cfg.Log.Warn("cannot be removed", "path", p, "error", err)
-		}
-	}
-	if n.folder {
-		for _, kid := range n.kids {
-			remove(kid)
-		}
-	}
-	remove(n)
+	done := n.removeAllLocked(nil)
 	a.mu.Unlock()
 	for _, f := range done {
 		f()

@@ -154,8 +154,6 @@ func (n *Node) placeLocked(name string, folder bool) error {
 		return fmt.Errorf("%s: %w", name, ErrExist)
 	case n == n.area.root && (!folder || n.area.cfg.Kind == Objects):
 		return fmt.Errorf("%s: %w", name, ErrPlace)
-	case n.area.cfg.Kind == Sessions && folder && n != n.area.root:
-		return fmt.Errorf("%s: a session has no folders: %w", name, ErrPlace)
 	}
 	return nil
 }
@@ -188,7 +186,7 @@ func (n *Node) mkdirLocked(name string, mode os.FileMode, who Owner) (*Node, err
 		return nil, err
 	}
 	kid := n.addLocked(name, true)
-	if n.area.cfg.Kind == Sessions {
+	if n.area.cfg.Kind == Sessions && n == n.area.root {
 		kid.session = &session{quota: n.area.cfg.Quota, ttl: n.area.cfg.TTL, used: time.Now()}
 		n.area.wakeLocked(kid.session.ttl)
 	}
@@ -264,6 +262,30 @@ func (n *Node) removeLocked() (after func(), err error) {
 	return n.content.lost(p), nil
 }
 
+// removeAllLocked takes away a node and all below; the functions are to be called
+// without the lock.
+func (n *Node) removeAllLocked(done []func()) []func() {
+	for _, kid := range n.kids {
+		done = kid.removeAllLocked(done)
+	}
+	after, err := n.removeLocked()
+	if err != nil {
+		n.area.cfg.Log.Warn("cannot be removed", "name", n.name, "error", err)
+	}
+	return append(done, after)
+}
+
+// contentsLocked are those of a node and of all below.
+func (n *Node) contentsLocked(to []*content) []*content {
+	if n.content != nil {
+		return append(to, n.content)
+	}
+	for _, kid := range n.kids {
+		to = kid.contentsLocked(to)
+	}
+	return to
+}
+
 // Rename moves a name, over a file or an empty folder unless exclusive. What holds
 // sealed files stays where it is: they are known by their place.
 func (n *Node) Rename(name string, to *Node, newName string, exclusive bool) error {
@@ -302,7 +324,7 @@ func (n *Node) renameLocked(name string, to *Node, newName string, exclusive boo
 		return after, ErrNotEmpty
 	case kid.hasSealed():
 		return after, ErrSealed
-	case (to == n.area.root) != (n == n.area.root), to.session != n.session:
+	case (to == n.area.root) != (n == n.area.root), to.sessionLocked() != n.sessionLocked():
 		return after, ErrElsewhere // a model or a session stays one
 	}
 	from, ok := kid.diskLocked()
@@ -326,6 +348,16 @@ func (n *Node) renameLocked(name string, to *Node, newName string, exclusive boo
 	kid.parent, kid.name = to, newName
 	to.kids[newName] = kid
 	return after, nil
+}
+
+// sessionLocked is the session that a node lies in; nil elsewhere.
+func (n *Node) sessionLocked() *session {
+	for at := n; at != nil; at = at.parent {
+		if at.session != nil {
+			return at.session
+		}
+	}
+	return nil
 }
 
 // isAbove says whether a folder is o, or lies above it.
@@ -393,21 +425,12 @@ func (a *Area) Forget(p string) {
 			return
 		}
 	}
-	var done []func()
-	var remove func(n *Node)
-	remove = func(n *Node) {
-		for _, kid := range n.kids {
-			remove(kid)
-		}
-		after, _ := n.removeLocked()
-		done = append(done, after)
-	}
 	above := at.parent
-	remove(at)
+	done := at.removeAllLocked(nil)
 	for above != a.root && len(above.kids) == 0 && (a.cfg.Kind != Objects || above.parent != a.root) {
 		n := above
 		above = n.parent
-		remove(n)
+		done = n.removeAllLocked(done)
 	}
 	a.mu.Unlock()
 	for _, f := range done {
