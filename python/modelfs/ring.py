@@ -43,7 +43,7 @@ _FIXED_SIZE, _SLOT_ROW = 512, 64
 _WAKE, _STATE, _PRODUCER = 256 // 4, 260 // 4, 280 // 4
 _HEAD, _GENERATION = 264 // 8, 272 // 8
 _SEQUENCE, _TIME = 512 // 8, 520 // 8
-_LAST_FRAME = (1 << 63) - 1
+LAST_FRAME = (1 << 63) - 1
 
 # The numbers of futex(2), membarrier(2) and renameat2(2).
 _NUMBERS = {
@@ -59,8 +59,10 @@ _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 # What sleeps lets other threads run; what is quick must not wait for them to let go again.
 _sleeping = ctypes.CDLL(None, use_errno=True).syscall
 _quick = ctypes.PyDLL(None, use_errno=True).syscall
-for _call in (_sleeping, _quick):
-    _call.restype, _call.argtypes = ctypes.c_long, [ctypes.c_long] * 7
+_sleeping.restype, _sleeping.argtypes = ctypes.c_long, [ctypes.c_long] * 5
+_quick.restype, _quick.argtypes = ctypes.c_long, [ctypes.c_long] * 4
+_renaming = ctypes.CDLL(None, use_errno=True).syscall
+_renaming.restype, _renaming.argtypes = ctypes.c_long, [ctypes.c_long] * 6
 
 
 class StreamError(ModelfsError, OSError):
@@ -79,18 +81,15 @@ def fence() -> None:
     """Every access to memory before it happens before every one after it, as other processes see them."""
     # It is a full barrier for the caller, whoever else has registered. Where a sandbox refuses it, waking
     # nobody is one too, by the way the kernel does it.
-    if _quick(_MEMBARRIER, _MEMBARRIER_GLOBAL_EXPEDITED, 0, 0, 0, 0, 0) < 0:
-        _quick(_FUTEX, _private.ctypes.data, _FUTEX_WAKE, 1, 0, 0, 0)
+    if _quick(_MEMBARRIER, _MEMBARRIER_GLOBAL_EXPEDITED, 0, 0) < 0:
+        _quick(_FUTEX, _private.ctypes.data, _FUTEX_WAKE, 1)
 
 
 _private = np.zeros(1, np.uint32)
 
-
-def _nothing() -> None:
-    """x86-64 keeps loads in their order."""
-
-
-read_fence = _nothing if platform.machine() == "x86_64" else fence
+# Whether the processor keeps loads in their order, and stores: only a slot's first bytes need a fence then,
+# which may be written by non-temporal stores. Who uses those has a fence after the last one.
+ORDERED = platform.machine() == "x86_64"
 
 
 @dataclass(frozen=True)
@@ -178,14 +177,17 @@ class Layout:
 class Ring:
     """A stream's file in memory. See docs/streams.md for the order of every step."""
 
+    __slots__ = ("_arrays", "_memory", "_pause", "_wake", "_words", "layout", "longs", "slots")
+
     def __init__(self, layout: Layout, memory: Bytes) -> None:
         self.layout = layout
+        self.slots = layout.slots
+        self.longs = memoryview(memory[: layout.header]).cast("Q")  # type: ignore[arg-type] # an array is a buffer
         self._memory = memory
-        self._dtype, self._shape = layout.dtype, layout.shape
-        self._words = memoryview(memory[: layout.header]).cast("I")  # type: ignore[arg-type] # an array is a buffer
-        self._longs = memoryview(memory[: layout.header]).cast("Q")  # type: ignore[arg-type]
+        self._words = memoryview(memory[: layout.header]).cast("I")  # type: ignore[arg-type]
         self._wake = memory.ctypes.data + 4 * _WAKE
         self._pause = 0.0  # the last one; 0 while the system can wait for a word
+        self._arrays: dict[int, Array] = {}
 
     @property
     def word(self) -> int:
@@ -197,58 +199,61 @@ class Ring:
 
     @property
     def head(self) -> int:
-        return self._longs[_HEAD]
+        return self.longs[_HEAD]
 
     @property
     def generation(self) -> int:
-        return self._longs[_GENERATION]
+        return self.longs[_GENERATION]
 
     def array(self, n: int) -> Array:
         """The slot of frame n."""
-        layout = self.layout
-        start = layout.header + (n - 1) % layout.slots * layout.stride
-        return self._memory[start : start + layout.frame].view(self._dtype).reshape(self._shape)
+        slot = (n - 1) % self.slots
+        if slot not in self._arrays:
+            layout = self.layout
+            start = layout.header + slot * layout.stride
+            self._arrays[slot] = self._memory[start : start + layout.frame].view(layout.dtype).reshape(layout.shape)
+        array: Array = self._arrays[slot].view()
+        return array
 
     def published(self, n: int) -> int:
         """When the frame in the slot of frame n was published: nanoseconds of the monotonic clock."""
-        return self._longs[_TIME + (n - 1) % self.layout.slots * (_SLOT_ROW // 8)]
+        return self.longs[_TIME + (n - 1) % self.slots * (_SLOT_ROW // 8)]
 
     def whole(self, n: int) -> bool:
         """Whether frame n is whole in its slot, and was until now."""
-        read_fence()  # what was read of the frame was read before
-        return n <= _LAST_FRAME and self._longs[self._sequence(n)] == 2 * n
-
-    def _sequence(self, n: int) -> int:
-        return _SEQUENCE + (n - 1) % self.layout.slots * (_SLOT_ROW // 8)
+        if not ORDERED:
+            fence()  # what was read of the frame was read before
+        return self.longs[_SEQUENCE + (n - 1) % self.slots * (_SLOT_ROW // 8)] == 2 * n
 
     def start(self) -> None:
         """A producer begins."""
         following = self.head + 1
         # The one before may have ended between a frame's last step and saying so.
-        if following <= _LAST_FRAME and self._longs[self._sequence(following)] == 2 * following:
-            self._longs[_HEAD] = following
+        if following <= LAST_FRAME and self.whole(following):
+            self.longs[_HEAD] = following
         self._words[_PRODUCER] = os.getpid() & 0xFFFFFFFF
-        self._longs[_GENERATION] = (self.generation + 1) % (1 << 64)
+        self.longs[_GENERATION] = (self.generation + 1) % (1 << 64)
         fence()
         self.end(OPEN)
 
     def begin(self) -> int:
         """Marks the slot of the next frame as being filled, and returns that frame's number."""
-        n = self.head + 1
-        if n > _LAST_FRAME:
+        n = self.longs[_HEAD] + 1
+        if n > LAST_FRAME:
             raise NotAStream(f"{n - 1} frames were published, by what the file says")
-        self._longs[self._sequence(n)] = 2 * n - 1
+        self.longs[_SEQUENCE + (n - 1) % self.slots * (_SLOT_ROW // 8)] = 2 * n - 1
         fence()  # nothing is written to the frame before
         return n
 
     def commit(self, n: int) -> None:
-        at = self._sequence(n)
-        self._longs[at + _TIME - _SEQUENCE] = time.monotonic_ns()
-        fence()  # all of the frame was written before
-        self._longs[at] = 2 * n
-        if read_fence is fence:
+        longs, row = self.longs, (n - 1) % self.slots * (_SLOT_ROW // 8)
+        longs[_TIME + row] = time.monotonic_ns()
+        if not ORDERED:
+            fence()  # all of the frame was written before
+        longs[_SEQUENCE + row] = 2 * n
+        if not ORDERED:
             fence()
-        self._longs[_HEAD] = n
+        longs[_HEAD] = n
         self._tell()
 
     def end(self, state: int) -> None:
@@ -257,21 +262,21 @@ class Ring:
         self._tell()
 
     def _tell(self) -> None:
-        if read_fence is fence:
+        if not ORDERED:
             fence()
-        self._words[_WAKE] = (self.word + 1) & 0xFFFFFFFF
+        self._words[_WAKE] = (self._words[_WAKE] + 1) & 0xFFFFFFFF
         self.rouse()
 
     def rouse(self) -> None:
         """Wakes all who wait for the word, in every process, without a change: they look and sleep again."""
-        _quick(_FUTEX, self._wake, _FUTEX_WAKE, _EVERYBODY, 0, 0, 0)
+        _quick(_FUTEX, self._wake, _FUTEX_WAKE, _EVERYBODY)
 
     def wait(self, word: int, seconds: float) -> None:
         """Sleeps while the futex word is ``word``, or for less. Where the system cannot wait so it pauses a
         little, each time for longer."""
         if not self._pause:
             limit = (ctypes.c_int64 * 2)(*divmod(int(seconds * 1e9), 10**9))
-            if _sleeping(_FUTEX, self._wake, _FUTEX_WAIT, word, ctypes.addressof(limit), 0, 0) == 0:
+            if _sleeping(_FUTEX, self._wake, _FUTEX_WAIT, word, ctypes.addressof(limit)) == 0:
                 return
             if ctypes.get_errno() in (errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT):
                 return
@@ -339,7 +344,7 @@ def _reserve(fd: int, layout: Layout, path: str) -> None:
 def _rename_new(source: str, target: str) -> None:
     names = ctypes.create_string_buffer(os.fsencode(source)), ctypes.create_string_buffer(os.fsencode(target))
     a, b = (ctypes.addressof(n) for n in names)
-    if _quick(_RENAMEAT2, _AT_FDCWD, a, _AT_FDCWD, b, _RENAME_NOREPLACE, 0) < 0:
+    if _renaming(_RENAMEAT2, _AT_FDCWD, a, _AT_FDCWD, b, _RENAME_NOREPLACE) < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code), source, None, target)
 

@@ -15,7 +15,6 @@ import errno
 import os
 import time
 import weakref
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Any
@@ -137,14 +136,10 @@ class StreamWriter(Stream):
             np.copyto(slot, frame, casting="no")
         return self.head
 
-    @contextlib.contextmanager
-    def slot(self) -> Iterator[Array]:
-        """The next frame's own memory, to be filled: it is published when the block ends, unless by an
-        exception. Before that it holds some older frame."""
-        shared = self._usable()
-        n = shared.begin()
-        yield shared.array(n)
-        self._usable().commit(n)
+    def slot(self) -> Slot:
+        """The next frame's own memory, to be filled: ``with stream.slot() as array``. It is published when the
+        block ends, unless by an exception. Before that it holds some older frame."""
+        return Slot(self)
 
     def close(self) -> None:
         """Ends the stream: readers get what was published, then their iteration ends. The file stays."""
@@ -159,6 +154,27 @@ class StreamWriter(Stream):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Slot:
+    """The memory of the next frame, for the time of a block."""
+
+    __slots__ = ("_number", "_writer")
+
+    def __init__(self, writer: StreamWriter) -> None:
+        self._writer = writer
+        self._number = 0
+
+    def __enter__(self) -> Array:
+        shared = self._writer._usable()
+        self._number = shared.begin()
+        return shared.array(self._number)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self._writer._usable().commit(self._number)
 
 
 _writers: weakref.WeakSet[StreamWriter] = weakref.WeakSet()
@@ -330,7 +346,8 @@ class StreamReader(Stream):
         """The next frame if there is one; the futex word as it was before; whether the stream has ended."""
         shared = self._usable()
         word, state = shared.word, shared.state  # before the frames: none comes after the end
-        ring.read_fence()
+        if not ring.ORDERED:
+            ring.fence()
         n = self._choose(shared, newest)
         if n:
             self.missed += max(0, n - self._last - 1)
@@ -347,8 +364,9 @@ class StreamReader(Stream):
         while head >= first:
             # The slot of the oldest frame may be being filled anew.
             n = head if newest or head - first > self.slots - 2 else first
-            if shared.whole(n):
-                ring.read_fence()  # nothing is read of the frame before
+            if n <= ring.LAST_FRAME and shared.whole(n):
+                if not ring.ORDERED:
+                    ring.fence()  # nothing is read of the frame before
                 return n
             # The producer has gone round meanwhile, or the file is not what it should be.
             was, head = head, shared.head

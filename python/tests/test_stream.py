@@ -248,7 +248,7 @@ def test_take_over(path: str, steps: int) -> None:
     reader = Stream.open(path)
     put(writer, 1, 3)
     expect(reader.next(), 3)
-    longs = writer._ring._longs
+    longs = writer._ring.longs
     if steps > 0:
         longs[ring._SEQUENCE] = 7
         writer._ring.array(4)[:] = 4

@@ -130,7 +130,7 @@ func consume(ctx context.Context, r *Reader) (a tally, err error) {
 }
 
 // runChild: "produce PATH" until killed; "read PATH" until the input ends or the
-// stream does.
+// stream does, "ages PATH" until the stream does.
 func runChild(task string) error {
 	switch path := os.Args[1]; task {
 	case "produce":
@@ -140,6 +140,13 @@ func runChild(task string) error {
 		}
 		fmt.Println("ready")
 		return produce(w, nil)
+	case "ages":
+		r, err := Open(path)
+		if err != nil {
+			return err
+		}
+		fmt.Println("ready")
+		return ages(r)
 	case "read":
 		r, err := Open(path)
 		if err != nil {
