@@ -274,6 +274,7 @@ def test_fork(path: str) -> None:
     if pid == 0:
         try:
             writer.publish(np.zeros(1, np.uint8))
+            os.write(out, b"published")
         except ValueError:
             os.write(out, b"refused")
         time.sleep(5)
