@@ -6,6 +6,7 @@ package scratch
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"sync"
@@ -27,9 +28,12 @@ type content struct {
 	size   atomic.Int64 // what stat shows
 	charge atomic.Int64 // what is reserved for it
 
-	// Guarded by Area.mu; sealed is written under growing, too.
+	// Guarded by Area.mu; sealed is written under growing, too. notes is made anew by
+	// each change.
 	sealed bool
 	opener Opener // of a sealed one
+
+	notes map[string]string // what its writer says of it
 
 	name name // of a sealed one, on disk
 
@@ -299,4 +303,40 @@ func (h *Handle) Close() {
 		}
 		c.area.settle(c)
 	})
+}
+
+// Limits of what a writer may say of a file.
+const (
+	maxNotes = 8
+	maxNote  = 4 << 10
+)
+
+// Note keeps what a writer says of a file: its dtype, its shape.
+func (n *Node) Note(name, value string) error {
+	n.area.mu.Lock()
+	defer n.area.mu.Unlock()
+	c := n.content
+	if c == nil || c.sealed {
+		return ErrPlace
+	}
+	if len(value) > maxNote || len(c.notes) >= maxNotes && c.notes[name] == "" {
+		return ErrNoSpace
+	}
+	notes := maps.Clone(c.notes)
+	if notes == nil {
+		notes = make(map[string]string)
+	}
+	notes[name] = value
+	c.notes = notes
+	return nil
+}
+
+// Notes returns what the writer said. The map is not to be changed.
+func (n *Node) Notes() map[string]string {
+	n.area.mu.Lock()
+	defer n.area.mu.Unlock()
+	if n.content == nil {
+		return nil
+	}
+	return n.content.notes
 }

@@ -28,6 +28,7 @@ from modelfs.mountpoint import Mount
 from modelfs.objects import aget_or_load, get_or_load, release, tensors_of
 from modelfs.registry import Registry
 from modelfs.session import Session
+from modelfs.stream import Overrun, Stream, StreamError
 from modelfs.tensor import Tensor
 
 __all__ = [
@@ -41,9 +42,12 @@ __all__ = [
     "MountNotFound",
     "NoRoom",
     "NotShareable",
+    "Overrun",
     "Registry",
     "Session",
     "SessionError",
+    "Stream",
+    "StreamError",
     "Tensor",
     "UnreadableObject",
     "UntrustedObject",

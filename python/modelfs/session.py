@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 
 from modelfs.dtypes import BY_NAME, name_of_numpy, numpy_dtype
-from modelfs.errors import MountNotFound, NoRoom, SessionError
+from modelfs.errors import ModelfsError, MountNotFound, NoRoom, SessionError
 from modelfs.keys import escape_path
 from modelfs.mapping import Bytes, map_shared
 from modelfs.mountpoint import Mount
+from modelfs.stream import Stream, StreamReader, StreamWriter
 
 Array = np.ndarray[Any, Any]
 Size = int | str
@@ -125,6 +126,18 @@ class Session:
             )
         return _array(memory, offset, shape, kind, order)
 
+    def stream(
+        self,
+        name: str,
+        shape: int | tuple[int, ...] | None = None,
+        dtype: Any = np.float32,  # noqa: ANN401 - as numpy takes it
+        slots: int = 4,
+    ) -> StreamWriter | StreamReader:
+        """Frames from one process to others: with a shape the producer's end of a stream, without one a reader's."""
+        path = self.path_of(name)
+        with self._explained(f"open the stream {name!r} in" if shape is None else f"make the stream {name!r} in"):
+            return Stream.open(path) if shape is None else Stream.create(path, shape, dtype, slots)
+
     def remove(self, name: str) -> None:
         """Takes a tensor away; who has it keeps it."""
         with self._explained(f"remove {name!r} from"):
@@ -176,7 +189,7 @@ class Session:
             with self.mount.explained():
                 yield
         except OSError as error:
-            if isinstance(error, (MountNotFound, SessionError)):
+            if isinstance(error, ModelfsError):
                 raise
             raise self._error(what, error) from error
 

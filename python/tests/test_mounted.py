@@ -93,15 +93,18 @@ def load():
 def test_torch_module_bit_for_bit(writable: Mount) -> None:
     torch = pytest.importorskip("torch")
     names: dict[str, Any] = {}
-    exec(MODULE, names)
+    exec(MODULE, names)  # noqa: S102 - as the other process runs it
     module = names["load"]()
     expected = module(torch.ones(1, 256))
     shared = modelfs.get_or_load("module", names["load"], mount=writable.point, required=True)
     assert torch.equal(shared(torch.ones(1, 256)), expected)
-    code = MODULE + """
+    code = (
+        MODULE
+        + """
 import torch
 m = modelfs.get_or_load("module", load, mount=MOUNT, required=True)
 print(m(torch.ones(1, 256)).sum().item())
 m.requires_grad_(True)(torch.ones(1, 256)).sum().backward()
 """
+    )
     assert float(finish(start(code, writable.point))) == expected.sum().item()
