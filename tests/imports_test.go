@@ -46,6 +46,7 @@ func layers() []layer {
 		{"loaders/...", []string{"tensors", "loaders/malformed", "loaders/internal/..."}, purity, "a format takes bytes and gives a list of tensors, knows no other format and opens nothing"},
 		{"tensors", nil, purity, "the vocabulary of everybody else: no I/O"},
 		{"tensors/convert", []string{"tensors"}, purity, "bytes of one element type in, bytes of another out"},
+		{"tensors/stream", []string{"tensors", "tensors/shm", sys}, []string{"log", "net", "unsafe"}, "frames between processes, in memory that tensors/shm maps: other programs use it"},
 		{"tensors/shm", []string{sys}, nil, "memory and leases, and nothing about models: other programs use it"},
 		{"sources", []string{"loaders", sys}, nil, "where files lie, and from loaders only which of them are weight files: it parses nothing"},
 		{"fs", []string{fuse, sys}, nil, "the kernel's side: it translates for entries that it declares itself, and alone speaks FUSE"},

@@ -150,6 +150,7 @@ func TestPublishedGoLast(t *testing.T) {
 		d := p.start("--memory", fmt.Sprint(4*small+small+small/2), "--over-budget", "fail")
 		d.shell(fmt.Sprintf("mkdir %[1]s && cp %[2]s %[1]s/model.safetensors", d.at("models/mine"), from))
 		d.use("a")
+		time.Sleep(50 * time.Millisecond) // a close arrives late: what is in use does not go
 		d.use("b")
 		if s := d.status(); s.of(t, "mine").State != "resident" || s.of(t, "a").State != "absent" || s.of(t, "b").State != "resident" {
 			t.Errorf("resident are %s", d.residents())

@@ -47,6 +47,8 @@ type content struct {
 	writers int
 	readers int
 	used    time.Time // when it was last seen in use
+	// notes are made anew by each change.
+	notes map[string]string // what its writer says of it
 
 	growing sync.Mutex
 	backed  int64 // the size that the tmpfs knows: at least size

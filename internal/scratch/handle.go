@@ -56,7 +56,7 @@ func (n *Node) createLocked(name string, mode uint32, who Owner) (*Node, *Handle
 	n.addLocked(kid)
 	kid.content, c.node = c, kid
 	c.account = a.accountLocked(kid)
-	c.session = n.session
+	c.session = n.sessionLocked()
 	c.writers = 1
 	a.open[c] = struct{}{}
 	return kid, &Handle{content: c, file: w, writes: true}, nil

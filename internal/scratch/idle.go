@@ -109,8 +109,9 @@ func (n *Node) lifeLocked(now time.Time, after *[]func()) time.Duration {
 		return temporaryLife - now.Sub(n.content.used)
 	}
 	used := false
-	for _, kid := range n.kids {
-		used = inUse(kid.content) || used
+	below, _ := n.belowLocked()
+	for _, c := range below {
+		used = inUse(c) || used
 	}
 	if used {
 		n.session.touch()

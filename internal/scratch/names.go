@@ -52,8 +52,6 @@ func (n *Node) placeLocked(name string, folder bool) error {
 		return ErrName
 	case n == n.area.root && (!folder || n.area.cfg.Kind == Objects):
 		return fmt.Errorf("%s: %w", name, ErrPlace)
-	case n.area.cfg.Kind == Sessions && folder && n != n.area.root:
-		return fmt.Errorf("%s: a session has no folders: %w", name, ErrPlace)
 	}
 	return nil
 }
@@ -99,7 +97,7 @@ func (n *Node) mkdirLocked(name string, mode uint32, who Owner) (*Node, error) {
 		return nil, translate(err)
 	}
 	n.addLocked(kid)
-	if a.cfg.Kind == Sessions {
+	if a.cfg.Kind == Sessions && n == a.root {
 		kid.session = &session{quota: a.cfg.Quota, ttl: a.cfg.TTL, used: time.Now()}
 		a.wakeLocked(kid.session.ttl)
 	}
@@ -252,7 +250,7 @@ func (n *Node) movableLocked(kid, to *Node, newName string, exclusive bool, move
 		return ErrPlace
 	case old != nil && old.folder && len(old.kids) > 0:
 		return ErrNotEmpty
-	case (to == n.area.root) != (n == n.area.root), to.session != n.session:
+	case (to == n.area.root) != (n == n.area.root), to.sessionLocked() != n.sessionLocked():
 		return ErrElsewhere // a model or a session stays one
 	case len(newName) > longestName || len(p)+len(newName)+longest >= longestPath:
 		return ErrName
@@ -277,6 +275,16 @@ func (n *Node) belowLocked() (list []*content, longest int) {
 		longest = max(longest, 1+len(kid.name)+long)
 	}
 	return list, longest
+}
+
+// sessionLocked is the session that a node lies in; nil elsewhere.
+func (n *Node) sessionLocked() *session {
+	for at := n; at != nil; at = at.parent {
+		if at.session != nil {
+			return at.session
+		}
+	}
+	return nil
 }
 
 // isAbove says whether a folder is o, or lies above it.

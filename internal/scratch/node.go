@@ -97,7 +97,8 @@ func (n *Node) Name() string {
 }
 
 // Stat is what the tmpfs says of a node, with the true size of a file and the mode
-// that was given to it. A file without a name is ErrReplaced when nobody has it open.
+// that was given to it. Without a name it is ErrReplaced, but for a file that somebody
+// has open.
 func (n *Node) Stat() (unix.Stat_t, error) {
 	n.area.mu.Lock()
 	defer n.area.mu.Unlock()
@@ -110,7 +111,7 @@ func (n *Node) Stat() (unix.Stat_t, error) {
 	case n.content != nil:
 		err = n.content.fstatLocked(&st)
 	default:
-		err = ErrNotExist
+		err = ErrReplaced // the kernel looks again: there may be another one
 	}
 	if err != nil {
 		return st, err
@@ -184,9 +185,7 @@ func (n *Node) change(f func(disk string) error) error {
 	disk, ok := n.diskLocked()
 	switch {
 	case ok:
-	case n.content == nil:
-		return ErrNotExist
-	case n.content.file == nil:
+	case n.content == nil, n.content.file == nil:
 		return ErrReplaced
 	default:
 		disk = procPath(n.content.file)

@@ -5,6 +5,8 @@ package tree
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,7 +15,8 @@ import (
 )
 
 // The attributes of what processes write: a session's folder has bytes, quota and
-// ttl, a sealed file says so, an object has a ttl of its own.
+// ttl, a sealed file says so, an object has a ttl of its own; the writer of a session's
+// tensor may say its dtype and shape.
 const (
 	quotaAttr  = "user.modelfs.quota"
 	sealedAttr = "user.modelfs.sealed"
@@ -94,6 +97,9 @@ func (f *scratchFile) Xattr(_ context.Context, _ fs.Caller, name string) ([]byte
 	case name == ttlAttr && object:
 		return seconds(f.t.models.Cache.Registry().TTL(group).Seconds()), nil
 	}
+	if value, ok := f.node.Notes()[name]; ok {
+		return []byte(value), nil
+	}
 	return nil, fs.ErrNoAttr
 }
 
@@ -105,10 +111,13 @@ func (f *scratchFile) ListXattr(context.Context) ([]string, error) {
 	if _, ok := f.object(); ok {
 		names = append(names, ttlAttr)
 	}
-	return names, nil
+	return append(names, slices.Sorted(maps.Keys(f.node.Notes()))...), nil
 }
 
 func (f *scratchFile) SetXattr(_ context.Context, _ fs.Caller, name string, value []byte) error {
+	if f.area == f.t.areas.Sessions && (name == dtypeAttr || name == shapeAttr) {
+		return fail(f.node.Note(name, string(value)))
+	}
 	group, object := f.object()
 	if name != ttlAttr || !object {
 		return fs.ErrPermission

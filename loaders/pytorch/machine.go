@@ -97,7 +97,7 @@ func (m *machine) double(s []value) ([]value, error) {
 		return s, nil
 	}
 	n := max(16, 2*cap(s))
-	if err := m.charge(costWord * int64(n-cap(s))); err != nil {
+	if err := m.charge(costWord * int64(n)); err != nil { // the old one goes, but not at once
 		return nil, err
 	}
 	out := make([]value, len(s), n)

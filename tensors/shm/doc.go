@@ -41,6 +41,12 @@
 // until Remove, also when its store was closed before; a process that maps it
 // keeps it beyond that.
 //
+// # Shared files
+//
+// Shared is a file that others write too, mapped, with the words by which processes
+// agree: what tensors/stream needs of mappings, atomics and the futex. It has nothing
+// to do with segments.
+//
 // # Locks
 //
 // Segment.mu, then Store.mu, then Store.reserving. None is held while an origin

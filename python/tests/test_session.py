@@ -1,0 +1,163 @@
+# Copyright The modelfs Authors
+# SPDX-License-Identifier: Apache-2.0
+"""modelfs.Session, on the folder that stands for a mount and on real ones."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mounts import Mount
+from standin import StandIn, finish, start
+
+import modelfs
+from modelfs import session as module
+
+
+@pytest.fixture(params=["stand-in", "mount"])
+def place(request: pytest.FixtureRequest) -> Path:
+    """Where sessions can be made."""
+    if request.param == "mount":
+        return request.getfixturevalue("writable").point
+    return request.getfixturevalue("stand_in").point
+
+
+def test_create_and_open(place: Path) -> None:
+    with modelfs.Session("create", mount=place) as session:
+        frame = session.create("frame", (4, 3), "int16")
+        assert frame.shape == (4, 3) and frame.dtype == np.int16 and not frame.any()
+        other = session.open("frame")
+        frame[:] = np.arange(12).reshape(4, 3)
+        assert np.array_equal(other, frame), "it is one memory"
+        assert not other.flags.writeable
+        session.open("frame", writable=True)[0, 0] = 9
+        assert frame[0, 0] == 9
+        path = Path(session.path, "frame")
+        assert path.stat().st_size == 24 and np.fromfile(path, np.int16)[0] == 9, "the file is the bytes"
+        assert session.tensors() == ["frame"]
+        session.delete()
+    assert not os.path.exists(session.path)
+    assert frame[0, 1] == 1, "who maps it keeps it"
+
+
+@pytest.mark.parametrize("dtype", ["float32", ">f8", "bool", "U8", "F16", "BF16", "complex64", "M8[s]"])
+def test_types(place: Path, dtype: str) -> None:
+    with modelfs.Session("types", mount=place) as session:
+        made = session.create("t", (2, 2), dtype)
+        assert session.open("t").dtype == made.dtype
+        session.delete()
+
+
+def test_npy(place: Path) -> None:
+    with modelfs.Session("npy", mount=place) as session:
+        made = session.create("t.npy", (4, 3), np.float32)
+        made[:] = 2
+        path = session.path_of("t.npy")
+        assert np.array_equal(np.load(path), made) and os.stat(path).st_size == 4096 + 48
+        theirs = np.lib.format.open_memmap(
+            os.path.join(session.path, "u.npy"), mode="w+", shape=(3, 2), fortran_order=True
+        )
+        theirs[0, 1] = 5
+        ours = session.open("u.npy")
+        assert ours.shape == (3, 2) and ours[0, 1] == 5 and ours.flags.f_contiguous
+        np.save(session.path_of("o.npy"), np.array([{}], dtype=object))
+        with pytest.raises((modelfs.SessionError, ValueError)):
+            session.open("o.npy")
+        session.delete()
+
+
+def test_names(place: Path) -> None:
+    with modelfs.Session("names", mount=place) as session:
+        session.create("layers/0/w", 3)
+        assert os.path.exists(os.path.join(session.path, "layers", "0", "w"))
+        session.create("100%", ())
+        assert session.open("100%").shape == ()
+        for wrong in (".hidden",):
+            with pytest.raises(ValueError, match="dot"):
+                session.create(wrong, 1)
+        with pytest.raises(modelfs.SessionError, match="open 'nothing' in session 'names' of .*no such file"):
+            session.open("nothing")
+        session.delete()
+    for wrong in ("", "a/b", ".a"):
+        with pytest.raises(ValueError, match="no name of a session"):
+            modelfs.Session(wrong, mount=place)
+
+
+def test_a_new_one_takes_its_place(place: Path) -> None:
+    with modelfs.Session("again", mount=place) as session:
+        first = session.create("t", 2)
+        first[:] = 1
+        second = session.create("t", (5,), np.int8)
+        assert session.open("t").shape == (5,) and first.tolist() == [1, 1] and not second.any()
+        session.remove("t")
+        assert session.tensors() == []
+        session.delete()
+
+
+def test_between_processes(place: Path, request: pytest.FixtureRequest) -> None:
+    stand_in = "stand-in" in request.node.callspec.id
+    with modelfs.Session("between", mount=place) as session:
+        made = session.create("t", (1000,), np.float64)
+        made[:] = 1
+        code = "s = modelfs.Session('between', mount=MOUNT); t = s.open('t', writable=True); print(t.sum()); t[0] = 5"
+        assert finish(start(code, place, stand_in=stand_in)) == "1000.0"
+        assert made[0] == 5
+        session.delete()
+
+
+def test_mode_and_settings(place: Path) -> None:
+    with modelfs.Session("mode", mount=place, quota="1MiB", ttl=30) as session:
+        assert stat.S_IMODE(os.stat(session.path).st_mode) == 0o700
+        assert int(os.getxattr(session.path, "user.modelfs.quota")) == 1 << 20
+        assert float(os.getxattr(session.path, "user.modelfs.ttl")) == 30
+        assert "mode" in modelfs.Registry(place).sessions()
+        session.delete()
+
+
+def test_over_quota(writable: Mount) -> None:
+    """An error with numbers, and the process goes on."""
+    with modelfs.Session("quota", mount=writable.point, quota="1MiB") as session:
+        with pytest.raises(
+            modelfs.NoRoom, match=r"make 't' of 2\.1 MB in session 'quota'.*quota of 1\.0 MB|quota"
+        ) as e:
+            session.create("t", 2 << 20, np.uint8)
+        assert e.value.errno == 28 and session.tensors() == []
+        session.create("t", 1 << 19, np.uint8)[:] = 1
+        session.delete()
+
+
+def test_a_file_without_description_is_bytes(stand_in: StandIn) -> None:
+    session = modelfs.Session("raw", mount=stand_in.point)
+    Path(session.path, "t").write_bytes(b"abc")
+    assert session.open("t").tobytes() == b"abc"
+
+
+def test_where_files_take_no_attributes(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: object) -> None:
+        raise OSError(95, "not supported")
+
+    session = modelfs.Session("beside", mount=stand_in.point)
+    monkeypatch.setattr(module.os, "setxattr", refuses)
+    session.create("t", (2, 3), np.int16)
+    assert session.open("t").shape == (2, 3) and session.tensors() == ["t"]
+
+
+def test_no_sessions_there(tmp_path: Path) -> None:
+    with pytest.raises(modelfs.MountNotFound, match=str(tmp_path)):
+        modelfs.Session("s", mount=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("1GiB", 1 << 30), ("512 MiB", 512 << 20), ("10", 10), (7, 7), ("1.5KiB", 1536)]
+)
+def test_sizes(text: str | int, size: int) -> None:
+    assert module.size_of(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "1GB", "x", "MiB"])
+def test_wrong_sizes(text: str) -> None:
+    with pytest.raises(ValueError, match="512MiB"):
+        module.size_of(text)
