@@ -52,11 +52,11 @@ type Config struct {
 	GiveAway bool
 	// Watch asks for events of a folder, of whose files users go.
 	Watch func(dir string) error
-	// Sealed is told of a file that was sealed, by its path below the area, without
-	// locks. What it returns opens the file from then on; nil: by the area itself.
-	// Who frees the file calls unlink first, and Forget later.
-	Sealed func(path, disk string, size int64, account string, unlink func() error) (Opener, error)
-	// Removed is told that a sealed file lost its name, without locks.
+	// Sealed is told of a file that was sealed, without locks. Whom it returns has the
+	// bytes and their room from then on; nil: the area.
+	Sealed func(File) (Keeper, error)
+	// Removed is told that a sealed file lost its name, by its path below the area,
+	// without locks. The file that had the name is gone then; another one may have it.
 	Removed func(path string)
 	// Quota and TTL are those of a session that has none of its own; 0: no limit.
 	Quota int64
@@ -64,8 +64,22 @@ type Config struct {
 	Log   *slog.Logger
 }
 
-// Opener opens a sealed file: the cache's reference on its segment.
-type Opener func(ctx context.Context) (Content, error)
+// File is one that was sealed.
+type File struct {
+	Path    string // below the area
+	Disk    string // where it lies
+	Charged int64  // what is reserved for it
+	Account string // by whom
+	// Unlink takes the name away, if it is there; who frees the bytes calls it first.
+	Unlink func() error
+}
+
+// Keeper has the bytes of a sealed file: the cache.
+type Keeper interface {
+	Open(ctx context.Context) (Content, error)
+	// Lost says that the file lost its name, without locks; it may have been freed.
+	Lost()
+}
 
 // Content is what a handle reads; it satisfies fs.Mappable.
 type Content interface {

@@ -40,7 +40,7 @@ type content struct {
 	phase  phase
 	lost   bool   // it has no name any more
 	freed  bool   // nor users, nor room
-	opener Opener // of a sealed one that belongs to the cache
+	keeper Keeper // of a sealed one
 	// file is read-only: for the lease, and for readers. It is nil while nobody uses
 	// the content: a hundred thousand small files need no descriptors.
 	file    *os.File
@@ -130,8 +130,8 @@ func (c *content) restLocked() (after func()) {
 	}
 	f := c.file
 	if f != nil {
-		// The cache has a descriptor of its own, and asks its own lease.
-		if c.area.cfg.Leases && c.opener == nil && !lease(f, unix.F_WRLCK) {
+		// The keeper has a descriptor of its own, and asks its own lease.
+		if c.area.cfg.Leases && c.keeper == nil && !lease(f, unix.F_WRLCK) {
 			return func() {}
 		}
 		c.file = nil
@@ -188,7 +188,7 @@ func (c *content) loseLocked(p string) (after func()) {
 	return func() {
 		_ = c.name.unlink()
 		if sealed {
-			a.removed(p)
+			a.removed(p, c.keeper)
 		}
 		c.settle()
 	}

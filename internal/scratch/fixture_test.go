@@ -80,7 +80,8 @@ type cache struct {
 	adopted map[string]int64
 }
 
-func (k *cache) adopt(p, disk string, size int64, account string, _ func() error) (Opener, error) {
+func (k *cache) adopt(file File) (Keeper, error) {
+	p := file.Path
 	k.mu.Lock()
 	k.sealed = append(k.sealed, p)
 	hold, late, refuse := k.hold, k.late, k.refuse
@@ -96,18 +97,34 @@ func (k *cache) adopt(p, disk string, size int64, account string, _ func() error
 	if refuse {
 		return nil, nil
 	}
-	f, err := os.Open(disk)
+	f, err := os.Open(file.Disk)
 	if err != nil {
 		return nil, err
 	}
-	k.Unreserve(account, size)
+	k.Unreserve(file.Account, file.Charged)
 	k.mu.Lock()
-	k.adopted[p] = size
+	k.adopted[p] = file.Charged
 	k.mu.Unlock()
 	if late {
 		wait()
 	}
-	return func(context.Context) (Content, error) { return adopted{f}, nil }, nil
+	return &kept{k, p, f}, nil
+}
+
+// kept is a file that the cache has.
+type kept struct {
+	cache *cache
+	path  string
+	file  *os.File
+}
+
+func (k *kept) Open(context.Context) (Content, error) { return adopted{k.file}, nil }
+
+func (k *kept) Lost() {
+	k.cache.mu.Lock()
+	defer k.cache.mu.Unlock()
+	delete(k.cache.adopted, k.path)
+	_ = k.file.Close()
 }
 
 type adopted struct{ *os.File }
@@ -119,7 +136,6 @@ func (k *cache) gone(p string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.removed = append(k.removed, p)
-	delete(k.adopted, p)
 }
 
 // bench is an area in a folder of the tmpfs that every Linux has.

@@ -62,15 +62,19 @@ func (n *Node) createLocked(name string, mode uint32, who Owner) (*Node, *Handle
 	return kid, &Handle{content: c, file: w, writes: true}, nil
 }
 
+// Object names the room of an object, by its path below the area. No model has such a
+// name.
+func Object(path string) string { return "/objects/" + path }
+
 // accountLocked is whose room a file takes: the model's, session's or object's.
 func (a *Area) accountLocked(n *Node) string {
 	p, _ := n.pathLocked()
 	first, _, _ := strings.Cut(p, "/")
 	switch a.cfg.Kind {
 	case Sessions:
-		return "sessions/" + first
+		return "/sessions/" + first
 	case Objects:
-		return "objects/" + p
+		return Object(p)
 	}
 	return first
 }
@@ -150,10 +154,9 @@ func (n *Node) Open(ctx context.Context, nonblock bool) (Content, error) {
 		case !ok || c == nil:
 			a.mu.Unlock()
 			return nil, ErrReplaced
-		case c.phase == sealed && c.opener != nil:
-			open := c.opener
+		case c.phase == sealed && c.keeper != nil:
 			a.mu.Unlock()
-			return open(ctx)
+			return c.keeper.Open(ctx)
 		case c.phase == sealed, c.phase == written && (a.cfg.Kind == Sessions || temporary(p)):
 			defer a.mu.Unlock()
 			return c.readerLocked()

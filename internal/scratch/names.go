@@ -329,7 +329,7 @@ func (a *Area) forgetLocked(at *Node, after *[]func()) {
 	}
 }
 
-// evicted says whether the cache has freed a file that was sealed.
+// evicted says whether its keeper has freed a file that was sealed.
 func (c *content) evicted() bool { return c.phase == sealed && c.name.get() == "" }
 
 func (a *Area) findLocked(p string) *Node {
