@@ -169,7 +169,7 @@ func when(t time.Time) *time.Time {
 func (m *Models) Doom(now cache.Part) {
 	reg := m.Cache.Registry()
 	for _, p := range reg.Keys(now.Model) {
-		if p.File == now.File && p.Gen != now.Gen && !p.Fixed && !now.Fixed {
+		if p.File == now.File && p.Gen != now.Gen && !p.Fixed {
 			reg.Doom(p)
 		}
 	}
