@@ -109,6 +109,7 @@ func TestPublishedBehindSource(t *testing.T) {
 			return err == nil && bytes.Equal(got, mine)
 		})
 		d.shell("rm -r " + dir)
+		d.run("evict", "--idle") // what is left of the source's
 		eventually(t, patience, "nothing is resident", func() bool { return d.status().Memory.Resident == 0 })
 		d.nothingWritten()
 	}, normal) // one is enough: names live for half a minute
