@@ -150,7 +150,6 @@ func TestWaitForSeal(t *testing.T) {
 	})
 }
 
-
 // TestSealOfHeirs: a child that inherited a mapping for writing, and one that was only
 // for reading until mprotect, keep a file from being sealed.
 func TestSealOfHeirs(t *testing.T) {
