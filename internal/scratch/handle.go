@@ -95,7 +95,8 @@ func (c *content) writerLocked() (*Handle, error) {
 }
 
 // OpenWriter opens a file for writing. With trunc it is to be empty: one that has
-// bytes is replaced by a new file, and the answer is ErrReplaced.
+// bytes, or may get some before the kernel has heard the answer and made it empty for
+// everybody, is replaced by a new file, and the answer is ErrReplaced.
 func (n *Node) OpenWriter(trunc bool) (*Handle, error) {
 	a := n.area
 	a.mu.Lock()
@@ -111,7 +112,7 @@ func (n *Node) OpenWriter(trunc bool) (*Handle, error) {
 	case a.cfg.Kind != Sessions && !temporary(p):
 		a.mu.Unlock()
 		return nil, ErrWriting
-	case trunc && c.size.Load() > 0:
+	case trunc && (c.size.Load() > 0 || c.file != nil):
 		after, err := n.replaceLocked()
 		a.mu.Unlock()
 		after()

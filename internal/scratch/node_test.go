@@ -229,3 +229,26 @@ func TestStatOfUnlinked(t *testing.T) {
 		t.Errorf("of one that nobody has: %v", err)
 	}
 }
+
+// TestTrunc: a file that is to be empty is another one, unless it is empty and nobody
+// has it: whoever has it may be about to write.
+func TestTrunc(t *testing.T) {
+	b := newBench(t, Config{Kind: Sessions, Leases: true})
+	s := b.mkdir(b.Root(), "s")
+	n, writer := b.create(s, "f", nil)
+	if _, err := n.OpenWriter(true); !errors.Is(err, ErrReplaced) {
+		t.Errorf("while somebody is about to write: %v", err)
+	}
+	writer.Close()
+	now, _ := s.Lookup("f")
+	if now == n || now == nil {
+		t.Fatal("not another one")
+	}
+	h, err := now.OpenWriter(true)
+	if err != nil {
+		t.Fatalf("the new one: %v", err)
+	}
+	h.Close()
+	b.remove(s, "f", false)
+	b.nothingLeft()
+}

@@ -33,11 +33,13 @@ func (c *content) trySeal() {
 		return
 	}
 	keeper, err := a.cfg.Sealed(f)
+	a.mu.Lock()
 	if err != nil {
 		keeper = nil
-		a.cfg.Log.Warn("a sealed file stays outside of the cache", "path", f.Path, "error", err)
+		if !c.lost {
+			a.cfg.Log.Warn("a sealed file stays outside of the cache", "path", f.Path, "error", err)
+		}
 	}
-	a.mu.Lock()
 	c.phase, c.keeper = sealed, keeper
 	if keeper != nil { // its room is the keeper's by now
 		a.charged.Add(-c.charge.Swap(0))
