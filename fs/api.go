@@ -6,6 +6,8 @@ package fs
 import (
 	"context"
 	"time"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
 )
 
 // Caller is the process behind a request, as the kernel names it: its ids in
@@ -159,13 +161,29 @@ type Writable interface {
 	OpenWriter(ctx context.Context, caller Caller, trunc bool) (Content, error)
 }
 
+// Unsettled is Content that is still written: its file may be larger than what there
+// is of it. The kernel maps it, and leaves read() and write() to Content.
+type Unsettled interface {
+	Content
+	// Unsettled marks the type.
+	Unsettled()
+}
+
 // Writer is Content that is written. Every write and every change of size comes
 // here, also where the kernel maps the content itself: room is there before it is
 // used.
 type Writer interface {
-	Content
+	Unsettled
 	WriteAt(p []byte, off int64) (int, error)
 	// Allocate makes the file at least as large as off+n, unless keep, and takes the
 	// room for it.
 	Allocate(ctx context.Context, off, n int64, keep bool) error
+}
+
+// CallerOf is the process behind a request, from the request's context.
+func CallerOf(ctx context.Context) Caller {
+	if c, ok := fuse.FromContext(ctx); ok {
+		return Caller{Uid: c.Uid, Gid: c.Gid, Pid: c.Pid}
+	}
+	return Caller{}
 }

@@ -105,6 +105,7 @@ func (b *bridge) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, 
 		return b.fail("lookup "+name, parent, err)
 	}
 	n := b.table.look(in.NodeId, name, child)
+	b.table.show(n, a)
 	out.NodeId = n.id
 	out.SetEntryTimeout(entryTimeout)
 	out.SetAttrTimeout(attrTimeout)
@@ -123,7 +124,12 @@ func (b *bridge) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.A
 		return fuse.Status(syscall.ESTALE)
 	}
 	a, err := e.Attr(request(cancel, &in.InHeader))
-	if err != nil {
+	switch {
+	case err == nil:
+		b.table.show(n, a)
+	case errors.Is(err, ErrStale) && n.isOpen():
+		a = b.table.shown(n) // who has it keeps it, whole
+	default:
 		return b.fail("getattr", n, err)
 	}
 	out.SetTimeout(attrTimeout)

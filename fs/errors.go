@@ -20,4 +20,9 @@ var (
 	ErrBusy       = errors.New("in use")                           // EBUSY
 	ErrNoRoom     = errors.New("no room")                          // ENOMEM
 	ErrIO         = errors.New("input/output error")               // EIO
+	ErrExist      = errors.New("name exists")                      // EEXIST
+	ErrNotEmpty   = errors.New("folder is not empty")              // ENOTEMPTY
+	ErrWriting    = errors.New("another process is writing it")    // ETXTBSY
+	ErrNoSpace    = errors.New("no space")                         // ENOSPC
+	ErrElsewhere  = errors.New("too far to move")                  // EXDEV
 )

@@ -25,6 +25,7 @@ type node struct {
 	entry   Entry
 	moved   string // the name that it has by now, if it was renamed
 	lookups uint64 // that the kernel has not taken back
+	last    Attr   // what the kernel was told
 
 	opening // see open.go
 }
@@ -87,6 +88,19 @@ func (t *table) look(parent uint64, name string, e Entry) *node {
 	n.entry = e
 	n.lookups++
 	return n
+}
+
+// show notes what the kernel is told of a node, shown returns it.
+func (t *table) show(n *node, a Attr) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n.last = a
+}
+
+func (t *table) shown(n *node) Attr {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return n.last
 }
 
 // rename moves a node to its new name. Nodes below keep their parent's id, and so

@@ -29,6 +29,13 @@ type opening struct {
 	backing int32 // the kernel's number of it, in passthrough mode
 }
 
+// isOpen says whether anybody has the inode open.
+func (o *opening) isOpen() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.handles > 0
+}
+
 // handle is one open file or folder.
 type handle struct {
 	node    *node
@@ -108,7 +115,7 @@ func (b *bridge) attach(n *node, c Content, out *fuse.OpenOut) {
 	case passthrough:
 		out.OpenFlags |= fuse.FOPEN_PASSTHROUGH
 		out.BackingID = n.backing
-		if _, ok := c.(Writer); ok {
+		if _, ok := c.(Unsettled); ok {
 			// Mappings go to the backing, write() and changes of size come here.
 			out.OpenFlags |= fuse.FOPEN_DIRECT_IO
 		}

@@ -35,6 +35,7 @@ func (b *bridge) found(ctx context.Context, parent uint64, name string, e Entry,
 		return nil, err
 	}
 	n := b.table.look(parent, name, e)
+	b.table.show(n, a)
 	out.NodeId = n.id
 	out.SetEntryTimeout(entryTimeout)
 	out.SetAttrTimeout(attrTimeout)

@@ -15,7 +15,10 @@ import (
 	"github.com/modelfs/modelfs/loaders/gguf"
 	"github.com/modelfs/modelfs/loaders/npy"
 	"github.com/modelfs/modelfs/loaders/npz"
+	"github.com/modelfs/modelfs/loaders/onnx"
+	"github.com/modelfs/modelfs/loaders/pytorch"
 	"github.com/modelfs/modelfs/loaders/safetensors"
+	"github.com/modelfs/modelfs/loaders/tflite"
 	"github.com/modelfs/modelfs/tensors"
 )
 
@@ -31,6 +34,16 @@ type Format struct {
 	Parse func(name string, r io.ReaderAt, size int64) (*tensors.Index, error)
 	// Instead is what to do where Parse is nil, and why; or empty.
 	Instead string
+	// Facts are what the tables in README.md and docs/formats.md say.
+	Facts Facts
+}
+
+// Facts describe a format to its users, in short texts of Markdown.
+type Facts struct {
+	Versions string // which forms of it there are that are read
+	InPlace  string // what is mapped as it lies in the file
+	Made     string // what is converted when it is loaded
+	Refused  string // what makes a file malformed, or a finding
 }
 
 // fromHDF5 is for HDF5: docs/decisions/0004-hdf5.md says why it is not read. A .keras
@@ -39,18 +52,100 @@ const fromHDF5 = "no Go library reads HDF5 safely; convert it (of a .keras file:
 	`python -c "import h5py, safetensors.numpy as s; d = {}; h5py.File('model.h5').visititems(` +
 	`lambda n, o: d.update({n: o[...]} if hasattr(o, 'dtype') else {})); s.save_file(d, 'model.safetensors')"`
 
+// fromFlax is for Flax, whose arrays are extension types of MessagePack.
+const fromFlax = "convert it with Flax: flax.serialization.msgpack_restore, then safetensors.flax.save_file"
+
 // formats is the one list.
 var formats = []Format{
-	{"safetensors", []string{".safetensors"}, 0, safetensors.Parse, ""},
-	{"GGUF", []string{".gguf"}, 1, gguf.Parse, ""},
-	{"PyTorch", []string{".pt", ".pth", ".bin", ".ckpt"}, 2, nil, ""},
-	{"ONNX", []string{".onnx"}, 3, nil, ""},
-	{"NPY", []string{".npy"}, 4, npy.Parse, ""},
-	{"NPZ", []string{".npz"}, 4, npz.Parse, ""},
-	{"Keras", []string{".keras", ".h5", ".hdf5"}, 4, nil, fromHDF5},
-	{"TFLite", []string{".tflite"}, 4, nil, ""},
-	{"Flax", []string{".msgpack"}, 4, nil, ""},
-	{"GGML", []string{".ggml"}, 4, ggml.Parse, ""},
+	{
+		Name: "safetensors", Extensions: []string{".safetensors"}, Rank: 0, Parse: safetensors.Parse,
+		Facts: Facts{
+			Versions: "all; shards by their index.json or their names",
+			InPlace:  "everything",
+			Refused:  "a name that is there twice, holes, overlaps, a header of over 100 MB",
+		},
+	},
+	{
+		Name: "GGUF", Extensions: []string{".gguf"}, Rank: 1, Parse: gguf.Parse,
+		Facts: Facts{
+			Versions: "2 and 3, little-endian; shards by their names",
+			InPlace:  "everything; quantised types as their blocks",
+			Refused:  "version 1, big-endian files, types that ggml has removed",
+		},
+	},
+	{
+		Name: "PyTorch", Extensions: []string{".pt", ".pth", ".bin", ".ckpt", ".jit"}, Rank: 2, Parse: pytorchOrGGML,
+		Facts: Facts{
+			Versions: "zip archives (since torch 1.6), the legacy form before, TorchScript; pickle protocols 0 to 5; shards by their index.json or their names",
+			InPlace:  "storages of little-endian machines; views with their strides and offset, in `tensors/` contiguous",
+			Made:     "tensors of big-endian machines; views with the conjugate or negative bit",
+			Refused: "a tensor that depends on a call which is not on torch's own list for `weights_only` (elsewhere in a file such a call is a finding, and never executed); " +
+				"tensors that are sparse, quantised, nested, on the device meta or of a subclass; compressed or encrypted archives",
+		},
+	},
+	{
+		Name: "ONNX", Extensions: []string{".onnx"}, Rank: 3, Parse: onnx.Parse,
+		Facts: Facts{
+			Versions: "every version of the IR; initializers, constants, subgraphs, functions; external data",
+			InPlace:  "raw data, floats and doubles in one piece, external data",
+			Made:     "the other typed fields",
+			Refused:  "external data outside the model's folder, or reached by a symlink or a second hard link; findings: strings, sparse tensors, unknown types",
+		},
+	},
+	{
+		Name: "NPY", Extensions: []string{".npy"}, Rank: 4, Parse: npy.Parse,
+		Facts: Facts{
+			Versions: "1.0, 2.0, 3.0",
+			InPlace:  "little-endian arrays; those in Fortran's order with strides, in `tensors/` contiguous",
+			Made:     "big-endian arrays",
+			Refused:  "Python objects (a pickle), records, texts, dates, long doubles",
+		},
+	},
+	{
+		Name: "NPZ", Extensions: []string{".npz"}, Rank: 4, Parse: npz.Parse,
+		Facts: Facts{
+			Versions: "`numpy.savez` and `numpy.savez_compressed`; ZIP64",
+			InPlace:  "as NPY, of members that are stored",
+			Made:     "members that are deflated; big-endian arrays",
+			Refused:  "members that overlap, are encrypted or do not agree with the directory; findings: members that are no array or one that NPY refuses",
+		},
+	},
+	{
+		Name: "Keras", Extensions: []string{".keras", ".h5", ".hdf5"}, Rank: 4, Instead: fromHDF5,
+		Facts: Facts{Refused: "HDF5 is shared as a file and not looked into; the error says how to convert it"},
+	},
+	{
+		Name: "TFLite", Extensions: []string{".tflite"}, Rank: 4, Parse: tflite.Parse,
+		Facts: Facts{
+			Versions: "schema 3 (`TFL3`), data behind the FlatBuffer too",
+			InPlace:  "every constant",
+			Refused:  "offsets that lead out of their table or of the file; findings: strings, variants, sparse tensors, external buffers, unknown types",
+		},
+	},
+	{
+		Name: "Flax", Extensions: []string{".msgpack"}, Rank: 4, Instead: fromFlax,
+		Facts: Facts{Refused: "shared as a file and not looked into; the error says how to convert it"},
+	},
+	{
+		Name: "GGML", Extensions: []string{".ggml"}, Rank: 4, Parse: ggml.Parse,
+		Facts: Facts{
+			Versions: "whisper.cpp's: Whisper, Silero's VAD, Parakeet; also named `.bin`",
+			InPlace:  "everything, unaligned; quantised types as their blocks",
+			Refused:  "other programs' layouts, llama.cpp's before GGUF (GGMF, GGJT, GGLA), blocks of quantisations before version 2",
+		},
+	},
+}
+
+// pytorchOrGGML reads .bin files of both kinds: their first bytes tell which.
+func pytorchOrGGML(name string, r io.ReaderAt, size int64) (*tensors.Index, error) {
+	is, err := ggml.Is(r)
+	switch {
+	case err != nil:
+		return nil, err
+	case is:
+		return ggml.Parse(name, r, size)
+	}
+	return pytorch.Parse(name, r, size)
 }
 
 // Formats lists every format, the best first.

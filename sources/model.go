@@ -23,6 +23,9 @@ type Model struct {
 	only []string
 	// blobs says whether a symlink is one of the source's own making; nil: none is.
 	blobs func(link string) bool
+	// base is the folder that everybody can get to, below which permissions count;
+	// "": "/".
+	base string
 }
 
 // Name is the model's path below its source; it may hold "/".
@@ -34,8 +37,11 @@ func (m *Model) Whole() *Model {
 	if m.only == nil {
 		return m
 	}
-	return &Model{name: m.name, folder: m.folder, blobs: m.blobs}
+	return &Model{name: m.name, folder: m.folder, blobs: m.blobs, base: m.base}
 }
+
+// Published says whether the model was copied into the mount: it has no origin.
+func (m *Model) Published() bool { return m.base != "" }
 
 // path is where rel lies. rel is "" for the model's folder, and a slash-separated
 // path without "." and ".." otherwise.
@@ -74,11 +80,20 @@ func (m *Model) Stat(rel string) (Stat, error) {
 	if err != nil {
 		return Stat{}, err
 	}
-	_, st, r, err := walk(p)
+	_, st, r, err := walkFrom(m.base, p)
 	if err != nil {
 		return Stat{}, err
 	}
-	return newStat(&st, r), nil
+	return m.fixed(newStat(&st, r)), nil
+}
+
+// fixed takes the times off a published file's generation: its bytes are sealed,
+// whatever its owner does to its times and mode.
+func (m *Model) fixed(st Stat) Stat {
+	if m.Published() {
+		st.Generation.Mtime, st.Generation.Ctime = 0, 0
+	}
+	return st
 }
 
 // Generation is that of a file of the model, now: one system call, which an open
@@ -95,7 +110,7 @@ func (m *Model) Generation(rel string) (Generation, error) {
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return Generation{}, fmt.Errorf("%s is no file any more: %w", p, iofs.ErrNotExist)
 	}
-	return generation(&st), nil
+	return m.fixed(Stat{Generation: generation(&st)}).Generation, nil
 }
 
 // Open opens a file of the model for reading. The attributes are those of what
@@ -105,7 +120,7 @@ func (m *Model) Open(rel string) (*os.File, Stat, error) {
 	if err != nil {
 		return nil, Stat{}, err
 	}
-	real, st, r, err := walk(p)
+	real, st, r, err := walkFrom(m.base, p)
 	if err != nil {
 		return nil, Stat{}, err
 	}
@@ -119,7 +134,7 @@ func (m *Model) Open(rel string) (*os.File, Stat, error) {
 	if hasACL(real) {
 		st.Mode &^= 0o077
 	}
-	return f, newStat(&st, r), nil
+	return f, m.fixed(newStat(&st, r)), nil
 }
 
 // List returns what a folder of the model holds, by name: files and folders.

@@ -49,7 +49,7 @@ func (m *Model) Own(rel string) (Generation, error) {
 	case st.Nlink > 1:
 		return Generation{}, fmt.Errorf("%s has %d hard links: %w", rel, st.Nlink, ErrForeign)
 	}
-	return generation(&st), nil
+	return m.fixed(Stat{Generation: generation(&st)}).Generation, nil
 }
 
 // blob says whether a link of a snapshot leads to one of the repository's blobs, by

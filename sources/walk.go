@@ -9,6 +9,7 @@ import (
 	iofs "io/fs"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -26,6 +27,7 @@ type reach struct {
 type passage struct {
 	uid, gid uint32
 	mode     uint32
+	depth    int // of the folder: 0 for "/"
 }
 
 // passes adds a folder that lies on the way. With an ACL its group bits are a
@@ -38,7 +40,7 @@ func (r *reach) passes(path string, st *unix.Stat_t) {
 	if hasACL(path) {
 		mode &^= 0o077
 	}
-	r.folders = append(r.folders, passage{st.Uid, st.Gid, mode})
+	r.folders = append(r.folders, passage{st.Uid, st.Gid, mode, strings.Count(strings.TrimSuffix(path, "/"), "/")})
 }
 
 // narrow returns the permission bits of a file, or of a folder, at the end of
@@ -68,6 +70,17 @@ func (r *reach) narrow(st *unix.Stat_t) uint32 {
 func hasACL(path string) bool {
 	n, err := unix.Lgetxattr(path, "system.posix_acl_access", nil)
 	return err == nil && n > 0
+}
+
+// walkFrom is walk for a path below a folder that everybody can get to.
+func walkFrom(base, name string) (real string, st unix.Stat_t, r reach, err error) {
+	if base == "" {
+		return walk(name)
+	}
+	real, st, r, err = walk(name)
+	above := strings.Count(base, "/") + 1 // "/" too
+	r.folders = slices.DeleteFunc(r.folders, func(p passage) bool { return p.depth < above })
+	return real, st, r, err
 }
 
 // walk resolves a path, one component after the other, and notes who can follow.

@@ -12,7 +12,8 @@ import (
 // DType is the type of a tensor's elements. The zero value is no type.
 type DType uint8
 
-// The element types. Names are safetensors'; C128 is NumPy's only. Everything is
+// The element types. Names are safetensors'; C128 is NumPy's only, I4 and U4 are
+// ONNX's and TFLite's, two in a byte, the first in its lower half. Everything is
 // little-endian.
 const (
 	BOOL DType = iota + 1
@@ -38,6 +39,8 @@ const (
 	F6E2M3
 	F6E3M2
 	F4
+	I4
+	U4
 )
 
 // GGML's block types: a fixed number of elements shares one block of bytes. The
@@ -106,6 +109,8 @@ var dtypes = [...]dtype{
 	F6E2M3:     {"F6_E2M3", 4, 3, "|u1"},
 	F6E3M2:     {"F6_E3M2", 4, 3, "|u1"},
 	F4:         {"F4", 2, 1, "|u1"},
+	I4:         {"I4", 2, 1, "|u1"},
+	U4:         {"U4", 2, 1, "|u1"},
 
 	Q4_0:    {"Q4_0", 32, 18, "|u1"},
 	Q4_1:    {"Q4_1", 32, 20, "|u1"},

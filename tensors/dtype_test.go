@@ -40,6 +40,8 @@ F8_E5M2FNUZ 1 1 |V1
 F6_E2M3 4 3 |u1
 F6_E3M2 4 3 |u1
 F4 2 1 |u1
+I4 2 1 |u1
+U4 2 1 |u1
 Q4_0 32 18 |u1
 Q4_1 32 20 |u1
 Q5_0 32 22 |u1
@@ -118,7 +120,7 @@ func TestNoDType(t *testing.T) {
 			t.Errorf("unmarshalled %q: %v", name, d)
 		}
 	}
-	for _, d := range []DType{0, F4 + 1, Q4_0 - 1, Q2_0 + 1, 255} {
+	for _, d := range []DType{0, U4 + 1, Q4_0 - 1, Q2_0 + 1, 255} {
 		if got, want := d.String(), fmt.Sprintf("DType(%d)", uint8(d)); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
@@ -162,6 +164,8 @@ func TestNBytes(t *testing.T) {
 		{F4, []int64{3, 3}, -1},
 		{F4, nil, -1},
 		{F4, []int64{huge - 1}, huge / 2},
+		{I4, []int64{2, 3}, 3},
+		{U4, []int64{5}, -1},
 		{F6E2M3, []int64{4}, 3},
 		{F6E3M2, []int64{2, 2}, 3},
 		{F6E3M2, []int64{2, 3}, -1},

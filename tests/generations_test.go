@@ -63,8 +63,14 @@ func TestOriginReplaced(t *testing.T) {
 				if sum := must(old.sum(tensor))(t); sum != digest(before[128:]) {
 					t.Error("the old mapping of the tensor shows other bytes")
 				}
+				if how == "renamed over" {
+					time.Sleep(1100 * time.Millisecond) // the kernel asks for attributes again
+				}
 				if got := must(old.pread(fd, 0, len(before)))(t); digest(got) != digest(before) {
 					t.Error("the old descriptor reads other bytes")
+				}
+				if got := must(call[int, unix.Stat_t](old, "Fstat", fd))(t); got.Size != int64(len(before)) {
+					t.Errorf("fstat of the old descriptor shows %d bytes, want %d", got.Size, len(before))
 				}
 				most := int64(2*len(before) + 8192)
 				if n := d.status().Memory.MappedAfterEviction; n < int64(2*len(before)-128) || n > most {

@@ -45,7 +45,7 @@ func layers() []layer {
 		{"loaders", []string{"tensors", "loaders/..."}, purity, "the one place that lists the formats"},
 		{"loaders/...", []string{"tensors", "loaders/malformed", "loaders/internal/..."}, purity, "a format takes bytes and gives a list of tensors, knows no other format and opens nothing"},
 		{"tensors", nil, purity, "the vocabulary of everybody else: no I/O"},
-		{"tensors/convert", []string{"tensors"}, purity, "numbers in, numbers out"},
+		{"tensors/convert", []string{"tensors"}, purity, "bytes of one element type in, bytes of another out"},
 		{"tensors/shm", []string{sys}, nil, "memory and leases, and nothing about models: other programs use it"},
 		{"sources", []string{"loaders", sys}, nil, "where files lie, and from loaders only which of them are weight files: it parses nothing"},
 		{"fs", []string{fuse, sys}, nil, "the kernel's side: it translates for entries that it declares itself, and alone speaks FUSE"},
@@ -54,16 +54,17 @@ func layers() []layer {
 		{"internal/catalog", []string{"loaders", "loaders/safetensors", "sources", "tensors", "github.com/hashicorp/golang-lru/v2"}, nil, "which models there are; it loads nothing"},
 		{"internal/cache", []string{"internal/catalog", "registry", "sources", "tensors", "tensors/shm", sys}, nil, "alone joins policy, memory and origin"},
 		{"internal/models", []string{"internal/cache", "internal/catalog", "internal/users", "registry"}, []string{"os", "syscall", "unsafe"}, "whole models by way of the cache: it touches no memory and no file"},
-		{"internal/tree", []string{"fs", "internal/cache", "internal/catalog", "internal/models", "internal/users", "registry", "sources", "tensors", "tensors/convert"}, []string{"unsafe"}, "entries are tested without a kernel: they do not speak FUSE, nor touch segments"},
+		{"internal/scratch", []string{sys}, nil, "files that processes write, and what becomes of them; it knows no models and no kernel"},
+		{"internal/tree", []string{"fs", "internal/cache", "internal/catalog", "internal/models", "internal/scratch", sys, "internal/users", "registry", "sources", "tensors", "tensors/convert"}, []string{"unsafe"}, "entries are tested without a kernel: they do not speak FUSE, nor touch segments"},
 		{"internal/daemon", []string{
-			"fs", "internal/cache", "internal/catalog", "internal/models", "internal/tree", "internal/users", "registry", "sources", "tensors/shm",
+			"fs", "internal/cache", "internal/catalog", "internal/models", "internal/scratch", "internal/tree", "internal/users", "registry", "sources", "tensors/shm",
 			"github.com/prometheus/client_golang/prometheus", "github.com/prometheus/common/expfmt", sys,
 		}, nil, "wires the parts, and holds nothing that a part could hold"},
 
 		{"cmd/modelfs", []string{
-			"internal/daemon", "internal/catalog", "loaders", "sources", "tensors",
+			"internal/daemon", "internal/catalog", "loaders", "loaders/safetensors", "sources", "tensors", "tensors/convert",
 			"github.com/urfave/cli/v2", "github.com/vbauerster/mpb/v8", sys,
-		}, nil, "flags become one Config, and everything else goes through the mount (inspect, without one, through the catalog): it knows no segments, policies and FUSE"},
+		}, nil, "flags become one Config, and everything else goes through the mount (inspect and export, without one, through the catalog): it knows no segments, policies and FUSE"},
 		{"bench/...", []string{modulePath + "/...", sys, "github.com/hanwen/go-fuse/v2"}, nil, "measures whatever it likes; nobody imports it"},
 		{"tests/...", []string{modulePath + "/...", "github.com/hanwen/go-fuse/v2/..."}, nil, "tests whatever it likes; nobody imports it"},
 	}

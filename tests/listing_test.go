@@ -78,16 +78,25 @@ func TestListingLoadsNothing(t *testing.T) {
 	})
 }
 
-// shell runs a command of words as the mode's user and returns what it printed.
+// shell runs a command line as the mode's user and returns what it printed.
 func (d *daemon) shell(line string) string {
 	d.t.Helper()
-	words := strings.Fields(line)
-	cmd := as(exec.Command(words[0], words[1:]...), d.mode.uid)
+	out, err := d.shellAs(d.mode.uid, line)
+	if err != nil {
+		d.t.Errorf("%s: %v", line, err)
+	}
+	return out
+}
+
+// shellAs runs a command line as somebody; what it says on stderr is in the error.
+func (d *daemon) shellAs(uid int, line string) (string, error) {
+	d.t.Helper()
+	cmd := as(exec.Command("sh", "-c", line), uid)
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LC_ALL=C.UTF-8", "TZ=UTC"}
 	out, errOut, code := runCommand(d.t, cmd)
 	if code != 0 {
-		d.t.Errorf("%s: exit code %d\n%s", line, code, errOut)
+		return out, fmt.Errorf("exit code %d: %s", code, errOut)
 	}
-	return out
+	return out, nil
 }

@@ -4,6 +4,7 @@
 package tests_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -49,7 +50,7 @@ func TestReports(t *testing.T) {
 			t.Error(stderr)
 		}
 		check("evicted", 2, 1, 1)
-		if s.Version == "" || s.Mount != d.mount || s.UptimeSeconds == nil || s.Memory.Budget != 64<<20 || s.Memory.Session == nil {
+		if s.Version == "" || s.Mount != d.mount || s.UptimeSeconds == nil || s.Memory.Budget != 64<<20 || !bytes.Contains(must(d.read(d.at(".modelfs/status.json")))(t), []byte(`"session_bytes": 0`)) {
 			t.Errorf("status.json lacks something: %+v", s)
 		}
 		text := string(must(d.read(d.at(".modelfs/metrics")))(t))

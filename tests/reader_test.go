@@ -184,6 +184,8 @@ func (r *reading) Read(path string, b *[]byte) error {
 
 func (*reading) Stat(path string, st *unix.Stat_t) error { return coded(unix.Lstat(path, st)) }
 
+func (*reading) Fstat(fd int, st *unix.Stat_t) error { return coded(unix.Fstat(fd, st)) }
+
 func (*reading) Statfs(path string, st *unix.Statfs_t) error { return coded(unix.Statfs(path, st)) }
 
 func (*reading) List(path string, names *[]string) error {

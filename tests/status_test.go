@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -23,10 +24,10 @@ type status struct {
 	Mount         string   `json:"mount"`
 	UptimeSeconds *float64 `json:"uptime_seconds"`
 	Memory        struct {
-		Budget              int64  `json:"budget_bytes"`
-		Resident            int64  `json:"resident_bytes"`
-		MappedAfterEviction int64  `json:"mapped_after_eviction_bytes"`
-		Session             *int64 `json:"session_bytes"`
+		Budget              int64 `json:"budget_bytes"`
+		Resident            int64 `json:"resident_bytes"`
+		MappedAfterEviction int64 `json:"mapped_after_eviction_bytes"`
+		Session             int64 `json:"session_bytes"` // absent reads as 0: TestReports looks
 	} `json:"memory"`
 	DataPath struct {
 		Passthrough bool   `json:"passthrough"`
@@ -74,6 +75,11 @@ func (d *daemon) statusSeenBy(r *reader) (s status) {
 }
 
 // of returns one model of the status.
+// has says whether a model is known.
+func (s status) has(name string) bool {
+	return slices.ContainsFunc(s.Models, func(m modelStatus) bool { return m.Name == name })
+}
+
 func (s status) of(t testing.TB, name string) modelStatus {
 	t.Helper()
 	for _, m := range s.Models {

@@ -59,7 +59,7 @@ func (*reading) Change(a ChangeArgs, _ *None) error {
 	return coded(changes[a.N].do(a.File, a.Folder, a.Fresh))
 }
 
-// TestWriting: nothing can be changed, and the errno says whether it is that the
+// TestWriting: nothing of a source's model can be changed, and the errno says whether it is that the
 // models come from a source (EROFS) or that there is no such thing here (EPERM).
 // The control: the same changes on the source itself succeed, nearly all.
 func TestWriting(t *testing.T) {
@@ -72,7 +72,7 @@ func TestWriting(t *testing.T) {
 		d := p.start()
 		for _, target := range []struct{ file, folder, fresh string }{
 			{"models/m/model.safetensors", "models/m/sub", "models/m/new"},
-			{"models/m/config.json", "models/m", "models/new"},
+			{"models/m/config.json", "models/m/sub", "models/m/new"},
 			{"models/m/sub/vocab.txt", "models/m/sub", "models/m/.new"},
 			{"tensors/m/weight", "tensors/m", "tensors/new"},
 			{"tensors/m/index.json", "tensors/m", "tensors/new"},

@@ -100,6 +100,8 @@ func daemonArguments(cfg daemon.Config) []string {
 		"--policy=" + string(cfg.Policy),
 		"--ttl=" + cfg.TTL.String(),
 		"--max-models=" + strconv.Itoa(cfg.MaxModels),
+		"--session-quota=" + strconv.FormatInt(cfg.SessionQuota, 10),
+		"--session-ttl=" + cfg.SessionTTL.String(),
 		"--over-budget=" + string(cfg.OverBudget),
 		"--passthrough=" + string(cfg.Passthrough),
 		"--hugepages=" + string(cfg.HugePages),

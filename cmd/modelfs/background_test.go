@@ -22,7 +22,7 @@ func TestDaemonArguments(t *testing.T) {
 	want := daemon.Config{
 		MountPoint: "/mnt/a b", Models: []string{"/srv/a,b", "--odd"}, Load: []string{"a"}, Pin: []string{"b", "c"}, Memory: 12345678,
 		Policy: daemon.LFU, TTL: 90 * time.Second, MaxModels: 3, OverBudget: daemon.Fail,
-		Passthrough: daemon.Off, HugePages: daemon.On, AllowOther: true, Variants: []string{"f32", "m@f16"}, Version: version(),
+		Passthrough: daemon.Off, HugePages: daemon.On, AllowOther: true, SessionQuota: 5 << 20, SessionTTL: 7 * time.Second, Variants: []string{"f32", "m@f16"}, Version: version(),
 	}
 	want.Models[1] = "/--odd"
 	args := append(daemonArguments(want)[1:], "--", want.MountPoint)

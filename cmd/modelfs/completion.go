@@ -98,7 +98,24 @@ func (p *program) candidates(c *cli.Context, before []string, current string) []
 	if strings.HasPrefix(current, "-") {
 		return matching(current, flagCandidates(flags))
 	}
+	if command.Name == "export" && positional(flags, before[at+1:]) > 0 {
+		return nil // the file to write
+	}
 	return matching(current, p.arguments(command.Name, before[at+1:], current))
+}
+
+// positional counts the words that are neither flags nor values of flags.
+func positional(flags []cli.Flag, words []string) int {
+	n := 0
+	for i := 0; i < len(words); i++ {
+		switch {
+		case !strings.HasPrefix(words[i], "-"):
+			n++
+		case takesNext(flags, words[i]):
+			i++
+		}
+	}
+	return n
 }
 
 // arguments are what a command may be about.
@@ -107,7 +124,7 @@ func (p *program) arguments(command string, before []string, current string) []s
 	case "load":
 		mount, names := p.modelNames(before)
 		return append(names, filesOf(mount, names, current)...)
-	case "evict", "pin", "unpin", "inspect":
+	case "evict", "pin", "unpin", "inspect", "export":
 		_, names := p.modelNames(before)
 		return names
 	case "umount":
@@ -126,6 +143,8 @@ func (p *program) flagValues(name string) []string {
 		return []string{"origin", "fail"}
 	case "passthrough", "hugepages":
 		return []string{"auto", "on", "off"}
+	case "dtype":
+		return dtypeNames()
 	case "mount":
 		return p.mountPoints()
 	}

@@ -5,22 +5,15 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
-	"github.com/modelfs/modelfs/internal/catalog"
-	"github.com/modelfs/modelfs/sources"
 	"github.com/modelfs/modelfs/tensors"
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sys/unix"
 )
 
 func (p *program) inspectCommand() *cli.Command {
@@ -86,135 +79,26 @@ func (p *program) inspect(c *cli.Context) error {
 	return p.printIndex(&index)
 }
 
-// indexText is the index.json of what was named: a path that exists, a model of
-// the mount, or one of the usual sources.
+// indexText is the index.json of what was named.
 func (p *program) indexText(c *cli.Context, name string) ([]byte, error) {
-	if _, err := os.Stat(name); err == nil {
-		return p.indexOfPath(c.Context, name)
-	} else if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
-		return nil, err
-	}
-	mount, mountErr := p.mount(c)
-	if mountErr == nil {
-		t, err := p.resolve(mount, name)
-		if err == nil {
-			return p.indexInMount(t)
-		}
-		mountErr = err
-	}
-	text, err := p.indexInSources(c.Context, name)
-	if text == nil && err == nil {
-		err = fmt.Errorf("no such file, and no such model: %s (in a mount: %w)", name, mountErr)
-	}
-	return text, err
-}
-
-func (p *program) indexInMount(t target) ([]byte, error) {
-	path := filepath.Join(t.mount, "tensors", t.model, t.file, "index.json")
-	text, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist) && t.file != "":
-		return p.indexOfPath(context.Background(), t.path()) // the primary one's file, or a shard
-	case err != nil:
-		return nil, explainMount(t.mount, err)
-	}
-	return text, nil
-}
-
-// indexOfPath reads a weight file or a model's folder.
-func (p *program) indexOfPath(ctx context.Context, path string) ([]byte, error) {
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	cat, err := open(abs)
+	o, err := p.find(c, name)
 	if err != nil {
 		return nil, err
 	}
-	found := cat.Models(ctx)
-	whole := len(found) == 1 && found[0].Name() == filepath.Base(abs)
-	if st, err := os.Stat(abs); !whole && err == nil && st.IsDir() {
-		// A folder of weights without config.json is a model of the folder above.
-		if above, err := open(filepath.Dir(abs)); err == nil {
-			if m, ok := above.Lookup(ctx, filepath.Base(abs)); ok {
-				return indexOf(ctx, m, "")
-			}
-		}
+	if o.checkpoint == nil {
+		text, err := os.ReadFile(filepath.Join(o.folder, tensors.IndexName))
+		return text, explainMount(o.mount, err)
 	}
-	switch len(found) {
-	case 0:
-		return nil, fmt.Errorf("%s holds no weight file of a known format", path)
-	case 1:
-		return indexOf(ctx, found[0], "")
-	}
-	names := make([]string, len(found))
-	for i, m := range found {
-		names[i] = m.Name()
-	}
-	return nil, fmt.Errorf("%s holds %d models, name one of them: %s", path, len(found), listed(names))
-}
-
-// indexInSources looks a model up in the usual places; nil where none has it.
-func (p *program) indexInSources(ctx context.Context, name string) ([]byte, error) {
-	places := sources.Defaults(p.getenv)
-	if len(places) == 0 || !filepath.IsLocal(name) {
-		return nil, nil
-	}
-	cat, err := open(places...)
+	ix, err := o.checkpoint.Index(c.Context)
 	if err != nil {
-		return nil, err
-	}
-	for model, file := filepath.Clean(name), ""; model != "."; model, file = filepath.Dir(model), filepath.Join(filepath.Base(model), file) {
-		if m, ok := cat.Lookup(ctx, model); ok {
-			return indexOf(ctx, m, file)
-		}
-	}
-	return nil, nil
-}
-
-func open(places ...string) (*catalog.Catalog, error) {
-	var list []sources.Source
-	for _, place := range places {
-		src, err := sources.Resolve(place)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, src)
-	}
-	return catalog.New(list, slog.New(slog.DiscardHandler)), nil
-}
-
-// indexOf makes the index.json of a model's checkpoint: the one with a file, or
-// the primary one.
-func indexOf(ctx context.Context, m *catalog.Model, file string) ([]byte, error) {
-	all, err := m.Checkpoints(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", m.Name(), err)
-	}
-	names := make([]string, len(all.All))
-	for i, cp := range all.All {
-		names[i] = cp.Name
-	}
-	cp := all.Primary
-	if file != "" {
-		var ok bool
-		if cp, ok = all.Named(file); !ok {
-			return nil, fmt.Errorf("%s has no checkpoint %s; it has %s", m.Name(), file, listed(names))
-		}
-	}
-	if cp == nil {
-		return nil, fmt.Errorf("%s has %s and none that comes first, name one: %s", m.Name(), plural(len(names), "checkpoint"), listed(names))
-	}
-	ix, err := cp.Index(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", m.Name(), err)
+		return nil, fmt.Errorf("%s: %w", o.name, err)
 	}
 	var problem string
 	if ix.Err != nil {
 		problem = ix.Err.Error()
 	}
 	var text bytes.Buffer
-	err = tensors.WriteIndex(&text, m.Name(), ix.Generation, ix.Index, ix.Tree.Path, problem)
+	err = tensors.WriteIndex(&text, o.name, ix.Generation, ix.Index, ix.Tree.Path, problem)
 	return text.Bytes(), err
 }
 
@@ -248,13 +132,4 @@ func shape(dims []int64) string {
 		words[i] = strconv.FormatInt(d, 10)
 	}
 	return "[" + strings.Join(words, ",") + "]"
-}
-
-// listed writes the first of many names.
-func listed(names []string) string {
-	const most = 8
-	if len(names) > most {
-		return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
-	}
-	return strings.Join(names, ", ")
 }

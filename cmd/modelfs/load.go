@@ -50,7 +50,7 @@ func (p *program) load(c *cli.Context) error {
 func (p *program) loadModel(t target) error {
 	before, _ := p.attributes.get(t.folder(), stateAttribute)
 	total := p.number(t.folder(), bytesAttribute)
-	show := p.newProgress(t, total)
+	show := p.loading(t, total)
 	var state string
 	err := show.during(func() (err error) {
 		state, err = p.attributes.get(t.folder(), waitAttribute)
@@ -101,7 +101,7 @@ func (p *program) loadFile(t target) error {
 			return p.loadFailed(t, err)
 		}
 	}
-	show := p.newProgress(t, total)
+	show := p.loading(t, total)
 	err := show.during(func() error {
 		for _, f := range files {
 			if err := touch(filepath.Join(t.folder(), f)); err != nil {

@@ -42,6 +42,8 @@ func mountFlags() []cli.Flag {
 		text("policy", string(daemon.LRU), "`POLICY` says who goes first when room is needed: lru, lfu, or manual for nobody"),
 		text("ttl", "0", "free a model that nobody has used for `DURATION` (10m, 1h30m); 0 keeps it until the room is needed"),
 		&cli.StringFlag{Name: "max-models", Value: "0", Usage: "hold at most `N` models; 0 is no limit", DefaultText: "0"},
+		text("session-quota", "1GiB", "hold at most `SIZE` in each session (sessions/NAME); 0 is no limit"),
+		text("session-ttl", "10m", "remove a session that nobody has used for `DURATION`; 0 keeps it"),
 		text("over-budget", string(daemon.Origin), "`WHAT` an open gets when nothing more can go: origin, the file on disk, or fail, ENOMEM"),
 		&cli.StringSliceFlag{Name: "variants", Usage: "list models converted too: `TYPE` (" + strings.Join(daemon.VariantNames(), ", ") + ") of every model, or MODEL@TYPE; may be repeated; tensors/MODEL@TYPE is there unlisted as well"},
 		text("passthrough", string(daemon.Auto), "`MODE` of letting the kernel read and map without the daemon: auto, on (or do not start), off"),
@@ -137,6 +139,14 @@ func (p *program) mountConfig(c *cli.Context) (daemon.Config, error) {
 	}
 	if cfg.TTL, err = parseDuration(c.String("ttl")); err != nil {
 		return cfg, usagef("--ttl: %v", err)
+	}
+	if cfg.SessionTTL, err = parseDuration(c.String("session-ttl")); err != nil {
+		return cfg, usagef("--session-ttl: %v", err)
+	}
+	if quota := c.String("session-quota"); quota != "0" {
+		if cfg.SessionQuota, err = parseSize(quota); err != nil {
+			return cfg, usagef("--session-quota: %v", err)
+		}
 	}
 	if cfg.MaxModels, err = parseCount(c.String("max-models")); err != nil {
 		return cfg, usagef("--max-models: %v", err)

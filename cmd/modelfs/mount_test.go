@@ -36,7 +36,7 @@ func TestMountFlags(t *testing.T) {
 	base := func() daemon.Config {
 		return daemon.Config{
 			MountPoint: "/mnt/models", Models: []string{"/srv/models"}, Load: []string{}, Pin: []string{}, Variants: []string{}, Memory: 1 << 30,
-			Policy: daemon.LRU, OverBudget: daemon.Origin, Passthrough: daemon.Auto, HugePages: daemon.Auto, Version: version(),
+			Policy: daemon.LRU, SessionQuota: 1 << 30, SessionTTL: 10 * time.Minute, OverBudget: daemon.Origin, Passthrough: daemon.Auto, HugePages: daemon.Auto, Version: version(),
 		}
 	}
 	for _, test := range []struct {
@@ -53,6 +53,8 @@ func TestMountFlags(t *testing.T) {
 		{"--over-budget fail", func(c *daemon.Config) { c.OverBudget = daemon.Fail }},
 		{"--passthrough on --hugepages off", func(c *daemon.Config) { c.Passthrough, c.HugePages = daemon.On, daemon.Off }},
 		{"--variants f32 --variants m@f16", func(c *daemon.Config) { c.Variants = []string{"f32", "m@f16"} }},
+		{"--session-quota 2MiB --session-ttl 1s", func(c *daemon.Config) { c.SessionQuota, c.SessionTTL = 2<<20, time.Second }},
+		{"--session-quota 0 --session-ttl 0", func(c *daemon.Config) { c.SessionQuota, c.SessionTTL = 0, 0 }},
 		{"--allow-other", func(c *daemon.Config) { c.AllowOther = true }},
 		{"--memory 2GiB", func(c *daemon.Config) { c.Memory = 2 << 30 }},
 	} {

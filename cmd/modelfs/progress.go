@@ -14,20 +14,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// progress shows how a load gets on: a bar on a terminal, plain lines elsewhere,
-// on stderr. It asks the daemon, through the model's attributes.
+// progress shows how long work gets on: a bar on a terminal, plain lines elsewhere,
+// on stderr.
 type progress struct {
+	verb    string // loading
 	name    string
 	total   int64
-	arrived func() int64 // bytes of the model in memory or on their way
+	arrived func() int64 // bytes that are done
 	out     io.Writer
 	began   time.Time
 }
 
-func (p *program) newProgress(t target, total int64) *progress {
+// loading is the progress of a load. It asks the daemon, through the model's
+// attributes.
+func (p *program) loading(t target, total int64) *progress {
 	before := p.number(t.folder(), residentAttribute)
 	return &progress{
-		name: printable(t.String()), total: total, out: p.stderr, began: time.Now(),
+		verb: "loading", name: printable(t.String()), total: total, out: p.stderr, began: time.Now(),
 		arrived: func() int64 {
 			n := p.number(t.folder(), residentAttribute) + p.number(t.folder(), loadingAttribute)
 			if n >= before && total < n {
@@ -76,7 +79,7 @@ func (pr *progress) bar(done <-chan error) error {
 			container.Wait()
 			return err
 		case <-tick.C:
-			bar.SetCurrent(min(pr.arrived(), max(pr.total-1, 0))) // whole only when the daemon says so
+			bar.SetCurrent(min(pr.arrived(), max(pr.total-1, 0))) // whole only when the work says so
 		}
 	}
 }
@@ -94,7 +97,7 @@ func (pr *progress) lines(done <-chan error) error {
 			if pr.total > 0 {
 				percent = int64(float64(n) / float64(pr.total) * 100)
 			}
-			fmt.Fprintf(pr.out, "loading %s: %s of %s (%d%%)\n", pr.name, humanSize(n), humanSize(pr.total), percent)
+			fmt.Fprintf(pr.out, "%s %s: %s of %s (%d%%)\n", pr.verb, pr.name, humanSize(n), humanSize(pr.total), percent)
 		}
 	}
 }

@@ -58,6 +58,7 @@ func New(cfg Config) *Cache {
 		Evict:     func(_ Part, s *shm.Segment) error { return remove(s) },
 		InUse:     func(_ Part, s *shm.Segment) bool { return inUse(s) },
 		OnChange:  cfg.Changed,
+		Last:      func(p Part) bool { return p.Fixed },
 		Wake:      cfg.Wake,
 	})
 	return c
@@ -102,6 +103,21 @@ func (c *Cache) Open(ctx context.Context, r Recipe, nonblock bool) (Ref, error) 
 		return c.openOrigin(ctx, r, err)
 	}
 	return nil, err
+}
+
+// Adopt makes a segment that exists already a part; its bytes were reserved as
+// account. It is false if the part is there.
+func (c *Cache) Adopt(p Part, s *shm.Segment, charged int64, account string) bool {
+	return c.registry.Put(p, charged, s, account)
+}
+
+// OpenResident returns a reference on a part that is resident, or ErrStale.
+func (c *Cache) OpenResident(p Part) (Ref, error) {
+	lease, ok := c.registry.TryAcquire(p)
+	if !ok {
+		return nil, ErrStale
+	}
+	return segmentRef{lease}, nil
 }
 
 // Start loads a part in the background and keeps no reference.

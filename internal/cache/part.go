@@ -22,6 +22,7 @@ type Part struct {
 	Tensor string             // empty: the whole file; else the tensor's name
 	NPY    bool               // the tensor with an NPY header in front
 	As     tensors.DType      // what the tensor is converted to; 0: nothing
+	Fixed  bool               // it has no origin: what is freed is gone
 }
 
 // String names the part in messages and in the names of segments.
@@ -61,7 +62,7 @@ type Recipe struct {
 // FileRecipe is the whole weight file.
 func FileRecipe(m *catalog.Model, rel string, gen sources.Generation) Recipe {
 	return Recipe{
-		Part:   Part{Model: m.Name(), File: rel, Gen: gen},
+		Part:   Part{Model: m.Name(), File: rel, Gen: gen, Fixed: m.Published()},
 		Origin: m,
 		Length: gen.Size,
 	}

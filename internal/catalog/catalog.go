@@ -89,6 +89,16 @@ func (c *Catalog) refresh(ctx context.Context) {
 	c.at = time.Now()
 }
 
+// Changed says that a source has other models now: the next question looks at once.
+func (c *Catalog) Changed() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = time.Time{}
+	for _, m := range c.models {
+		m.forgetCheckpoints()
+	}
+}
+
 func (c *Catalog) current() bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()

@@ -343,13 +343,13 @@ func TestIndexMalformedOther(t *testing.T) {
 
 func TestIndexUnsupported(t *testing.T) {
 	p := newPlace(t)
-	p.files("m/pytorch_model.bin")
+	p.files("m/flax_model.msgpack")
 	m := p.model()
 	ix := index(t, m, "")
 	if !errors.Is(ix.Err, loaders.ErrUnsupported) || len(ix.Index.Tensors) != 0 {
 		t.Errorf("%+v", ix)
 	}
-	saysAll(t, ix.Err, "pytorch_model.bin", "PyTorch", "models/")
+	saysAll(t, ix.Err, "flax_model.msgpack", "Flax", "models/")
 }
 
 // TestIndexReserved: a tensor of the primary checkpoint does not take the name of

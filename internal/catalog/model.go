@@ -70,6 +70,9 @@ func (m *Model) Open(_ context.Context, rel string) (*os.File, sources.Stat, err
 	return m.source().Whole().Open(rel)
 }
 
+// Published says whether the model was copied into the mount: it has no origin.
+func (m *Model) Published() bool { return m.source().Published() }
+
 // IsWeight says whether a file of the model carries tensors, by its name. What
 // lies in hidden folders belongs to tools (version control, download caches).
 func (m *Model) IsWeight(rel string) bool {
@@ -95,6 +98,12 @@ func (m *Model) indexRead(cp *Checkpoint, err error) {
 	m.mu.Lock()
 	m.lastError = err
 	m.mu.Unlock()
+}
+
+func (m *Model) forgetCheckpoints() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.looked = time.Time{}
 }
 
 // Checkpoints returns what of the model is loaded together.

@@ -41,19 +41,23 @@ const (
 
 // Config is one mount: what the flags of `modelfs mount` say, checked.
 type Config struct {
-	MountPoint  string   // absolute
-	Models      []string // --models: a folder, a weight file or a Hugging Face cache, first wins
-	Load, Pin   []string // models to load and to pin at start
-	Memory      int64    // budget in bytes
-	Policy      Policy
-	TTL         time.Duration // 0: until the room is needed
-	MaxModels   int           // 0: no limit
-	OverBudget  OverBudget
-	Passthrough Mode
-	HugePages   Mode
-	AllowOther  bool
-	Variants    []string // that listings show: "f32" of every model, "MODEL@f16" of one
-	Version     string   // shown in status
+	MountPoint string   // absolute
+	Models     []string // --models: a folder, a weight file or a Hugging Face cache, first wins
+	Load, Pin  []string // models to load and to pin at start
+	Memory     int64    // budget in bytes
+	Policy     Policy
+	TTL        time.Duration // 0: until the room is needed
+	MaxModels  int           // 0: no limit
+	// SessionQuota and SessionTTL are those of a session that has none of its own; 0:
+	// no limit.
+	SessionQuota int64
+	SessionTTL   time.Duration
+	OverBudget   OverBudget
+	Passthrough  Mode
+	HugePages    Mode
+	AllowOther   bool
+	Variants     []string // that listings show: "f32" of every model, "MODEL@f16" of one
+	Version      string   // shown in status
 	// Hurry is closed when the end must not wait for the mappings that a daemon
 	// without passthrough serves. May be nil.
 	Hurry <-chan struct{}

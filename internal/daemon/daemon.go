@@ -37,6 +37,7 @@ type Daemon struct {
 	cache   *cache.Cache
 	models  *models.Models
 	tree    *tree.Tree
+	areas   *areas
 	server  *fs.Server
 	metrics *prometheus.Registry
 	janitor *janitor
@@ -70,11 +71,14 @@ func (d *Daemon) open() error {
 		}
 		d.sources = append(d.sources, src)
 	}
-	d.catalog = catalog.New(d.sources, d.cfg.Log)
-	d.catalog.OnIdle(d.shrink)
 	if err := d.openStore(); err != nil {
 		return err
 	}
+	if err := d.openAreas(); err != nil {
+		return err
+	}
+	d.catalog = catalog.New(d.sources, d.cfg.Log)
+	d.catalog.OnIdle(d.shrink)
 	wake := make(chan struct{}, 1)
 	d.cache = cache.New(cache.Config{
 		Store:         d.store,
@@ -87,12 +91,12 @@ func (d *Daemon) open() error {
 		Wake:          func() { d.janitor.nudge() },
 		Log:           d.cfg.Log,
 	})
-	d.janitor = newJanitor(d.cache.Registry(), d.store.Events(), wake)
+	d.janitor = newJanitor(d, d.store.Events(), wake)
 	d.models = models.New(d.catalog, d.cache, users.NewScanner(d.store.Info().Prefix), d.owner, d.cfg.Log)
 	d.tree = tree.New(tree.Config{
 		Models: d.models, Reports: d,
 		Uid: uint32(os.Geteuid()), Gid: uint32(os.Getegid()),
-		Shared: d.cfg.AllowOther, Variants: d.cfg.Variants, Log: d.cfg.Log,
+		Shared: d.cfg.AllowOther, Variants: d.cfg.Variants, Areas: d.areas.Areas, Log: d.cfg.Log,
 	})
 	d.metrics = prometheus.NewRegistry()
 	return d.mount()
@@ -285,6 +289,9 @@ func (d *Daemon) close() {
 	if d.nodes != nil {
 		_ = d.nodes.Close()
 	}
+	if d.areas != nil {
+		d.areas.close()
+	}
 	if d.store != nil {
 		if err := d.store.Close(); err != nil {
 			d.cfg.Log.Error("shared memory was not given back", "error", err)
@@ -312,8 +319,19 @@ func (d *Daemon) shrink() {
 // pruning is how long the kernel takes to forget 100,000 names, and more.
 const pruning = 2 * time.Second
 
-// changed tells the kernel that a part's blocks are others now.
+// Sweep frees what expired and says when to come back.
+func (d *Daemon) Sweep() time.Duration { return d.cache.Registry().Sweep() }
+
+// Retry frees what waited for its last user.
+func (d *Daemon) Retry() int {
+	d.areas.Retry()
+	return d.cache.Registry().Retry()
+}
+
+// changed follows the end of a load or an eviction: the kernel is told that a part's
+// blocks are others now.
 func (d *Daemon) changed(p cache.Part) {
+	d.areas.freed(p)
 	if d.server == nil {
 		return
 	}
@@ -336,7 +354,8 @@ func (d *Daemon) owner(ino uint64) (model string, folder, ok bool) {
 		return "", false, false
 	}
 	_, folder = e.(fs.Folder)
-	return o.ModelName(), folder, true
+	model = o.ModelName()
+	return model, folder, model != ""
 }
 
 // inodeBytes is the size of the part behind an inode.

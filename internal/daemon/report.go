@@ -79,7 +79,8 @@ func (d *Daemon) Status(ctx context.Context, viewer models.Viewer) ([]byte, erro
 		Memory: Memory{
 			Budget:              d.cfg.Memory,
 			Resident:            stats.Resident,
-			MappedAfterEviction: stats.Lingering,
+			MappedAfterEviction: stats.Lingering + d.areas.lingering(),
+			Session:             d.areas.Sessions.Bytes(),
 		},
 		DataPath: d.dataPath(),
 		Models:   d.models.All(ctx, viewer),
@@ -91,7 +92,7 @@ func (d *Daemon) Status(ctx context.Context, viewer models.Viewer) ([]byte, erro
 		Shadowed:      append([]string{}, d.catalog.Shadowed()...), // [], never null
 		LastEvictions: []Eviction{},
 	}
-	for _, src := range d.sources {
+	for _, src := range d.sources[:len(d.sources)-1] { // the last is what is published here
 		s.Sources = append(s.Sources, SourceStatus{Spec: src.Spec(), Kind: src.Kind()})
 	}
 	for _, v := range d.cache.Registry().Victims() {
@@ -120,7 +121,7 @@ func (d *Daemon) Processes(ctx context.Context, viewer models.Viewer) ([]byte, e
 // Space is what df shows: the budget, and what of it is free.
 func (d *Daemon) Space() fs.Space {
 	stats := d.cache.Registry().Stats()
-	free := d.cfg.Memory - stats.Resident - stats.Reserved
+	free := d.cfg.Memory - stats.Resident - stats.Lingering - stats.Reserved - stats.Written
 	return fs.Space{Total: uint64(d.cfg.Memory), Free: uint64(max(free, 0))}
 }
 

@@ -7,7 +7,6 @@ import (
 	"context"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/modelfs/modelfs/fs"
 	"github.com/modelfs/modelfs/internal/models"
@@ -94,12 +93,11 @@ func (m *modelFolder) SetXattr(ctx context.Context, _ fs.Caller, name string, va
 		}
 		return nil
 	case ttlAttr:
-		s, err := strconv.ParseFloat(text, 64)
-		if err != nil || !(s >= 0 && s <= 1<<32) { // NaN is neither
-			return fs.ErrInvalid
+		d, err := parseSeconds(text)
+		if err == nil {
+			reg.SetTTL(m.model.Name(), d)
 		}
-		reg.SetTTL(m.model.Name(), time.Duration(s*float64(time.Second)))
-		return nil
+		return err
 	case evictAttr:
 		if text != "1" {
 			return fs.ErrInvalid

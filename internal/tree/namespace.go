@@ -6,6 +6,7 @@ package tree
 import (
 	"context"
 	"errors"
+	"os"
 
 	"github.com/modelfs/modelfs/fs"
 	"github.com/modelfs/modelfs/internal/catalog"
@@ -29,7 +30,7 @@ type namespace struct {
 }
 
 var (
-	_ fs.Folder     = (*namespace)(nil)
+	_ fs.Creator    = (*namespace)(nil)
 	_ fs.Attributed = (*namespace)(nil)
 )
 
@@ -44,6 +45,11 @@ func (n *namespace) Generation() uint64 { return 0 }
 
 func (n *namespace) Lookup(ctx context.Context, name string) (fs.Entry, error) {
 	child, ok := n.t.models.Catalog.Child(ctx, n.prefix, name)
+	if n.publishes() && (!ok || !ofSource(child)) {
+		if node, ok := n.t.areas.Models.Root().Lookup(name); ok {
+			return &scratchFolder{t: n.t, area: n.t.areas.Models, node: node}, nil
+		}
+	}
 	if ok {
 		return n.entry(child), nil
 	}
@@ -69,7 +75,17 @@ func (n *namespace) OpenDir(context.Context, fs.Caller, bool) (fs.DirHandle, err
 	return lister(func(ctx context.Context) ([]fs.DirEntry, error) {
 		children := n.t.models.Catalog.Children(ctx, n.prefix)
 		out := make([]fs.DirEntry, 0, len(children))
+		seen := make(map[string]bool)
+		if n.publishes() {
+			for _, node := range n.t.areas.Models.Root().List() {
+				seen[node.Name()] = true
+				out = append(out, fs.DirEntry{Name: node.Name(), Folder: true})
+			}
+		}
 		for _, c := range children {
+			if seen[c.Name] {
+				continue
+			}
 			out = append(out, fs.DirEntry{Name: c.Name, Folder: true})
 			if c.Model != nil && n.side == tensorSide {
 				out = append(out, n.t.asked.entries(c.Model.Name(), c.Name)...)
@@ -115,4 +131,55 @@ func join(prefix, name string) string {
 		return name
 	}
 	return prefix + "/" + name
+}
+
+// publishes says whether this is models/ itself, where processes put models.
+func (n *namespace) publishes() bool {
+	return n.side == modelSide && n.prefix == "" && n.t.areas.Models != nil
+}
+
+// ofSource says whether a name is a source's: a model that has an origin. Published
+// ones are shown as they are written.
+func ofSource(c catalog.Child) bool { return c.Model != nil && !c.Model.Published() }
+
+func (n *namespace) Create(context.Context, fs.Caller, string, uint32) (fs.File, fs.Content, error) {
+	if n.publishes() {
+		return nil, nil, errors.Join(fs.ErrPermission, errors.New("a model is a folder: mkdir it first"))
+	}
+	return nil, nil, fs.ErrReadOnly
+}
+
+func (n *namespace) Mkdir(_ context.Context, c fs.Caller, name string, mode uint32) (fs.Folder, error) {
+	if !n.publishes() {
+		return nil, fs.ErrReadOnly
+	}
+	node, err := n.t.areas.Models.Root().Mkdir(name, os.FileMode(mode), ownerOf(c))
+	if err != nil {
+		return nil, fail(err)
+	}
+	return &scratchFolder{t: n.t, area: n.t.areas.Models, node: node}, nil
+}
+
+func (n *namespace) Remove(_ context.Context, _ fs.Caller, name string, folder bool) error {
+	if !n.publishes() {
+		return fs.ErrReadOnly
+	}
+	if _, ok := n.t.areas.Models.Root().Lookup(name); !ok {
+		return fs.ErrReadOnly
+	}
+	return fail(n.t.areas.Models.Root().Remove(name, folder))
+}
+
+func (n *namespace) Rename(_ context.Context, _ fs.Caller, name string, to fs.Folder, newName string, exclusive bool) error {
+	if !n.publishes() {
+		return fs.ErrReadOnly
+	}
+	if _, ok := n.t.areas.Models.Root().Lookup(name); !ok {
+		return fs.ErrReadOnly
+	}
+	target, ok := n.t.scratchNode(to)
+	if !ok {
+		return fs.ErrElsewhere
+	}
+	return fail(n.t.areas.Models.Root().Rename(name, target, newName, exclusive))
 }

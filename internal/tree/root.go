@@ -7,6 +7,7 @@ import (
 	"context"
 
 	"github.com/modelfs/modelfs/fs"
+	"github.com/modelfs/modelfs/internal/scratch"
 )
 
 // root is the mount's top folder.
@@ -27,6 +28,10 @@ func (r *root) Lookup(_ context.Context, name string) (fs.Entry, error) {
 		return &namespace{t: r.t, side: modelSide}, nil
 	case "tensors":
 		return &namespace{t: r.t, side: tensorSide}, nil
+	case "sessions":
+		return r.t.areaRoot(r.t.areas.Sessions)
+	case "objects":
+		return r.t.areaRoot(r.t.areas.Objects)
 	case ".modelfs":
 		return &reportFolder{r.t}, nil
 	}
@@ -34,7 +39,18 @@ func (r *root) Lookup(_ context.Context, name string) (fs.Entry, error) {
 }
 
 func (r *root) OpenDir(context.Context, fs.Caller, bool) (fs.DirHandle, error) {
-	return fixed{{Name: "models", Folder: true}, {Name: "tensors", Folder: true}, {Name: ".modelfs", Folder: true}}, nil
+	out := fixed{{Name: "models", Folder: true}, {Name: "tensors", Folder: true}}
+	if r.t.areas.Sessions != nil {
+		out = append(out, fs.DirEntry{Name: "sessions", Folder: true}, fs.DirEntry{Name: "objects", Folder: true})
+	}
+	return append(out, fs.DirEntry{Name: ".modelfs", Folder: true}), nil
+}
+
+func (t *Tree) areaRoot(a *scratch.Area) (fs.Entry, error) {
+	if a == nil {
+		return nil, fs.ErrNotExist
+	}
+	return &scratchFolder{t: t, area: a, node: a.Root()}, nil
 }
 
 func (r *root) Statfs(context.Context) fs.Space { return r.t.reports.Space() }

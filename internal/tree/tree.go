@@ -15,6 +15,7 @@ import (
 	"github.com/modelfs/modelfs/fs"
 	"github.com/modelfs/modelfs/internal/cache"
 	"github.com/modelfs/modelfs/internal/models"
+	"github.com/modelfs/modelfs/internal/scratch"
 	"github.com/modelfs/modelfs/registry"
 	"github.com/modelfs/modelfs/sources"
 )
@@ -35,6 +36,8 @@ type Config struct {
 	Uid, Gid uint32
 	// Variants are those that listings show: "f32" of every model, "MODEL@f16" of one.
 	Variants []string
+	// Areas are where processes write.
+	Areas Areas
 	// Shared is set when other users come in (--allow-other): models/ is 1777.
 	Shared bool
 	Log    *slog.Logger
@@ -50,6 +53,7 @@ type Tree struct {
 	born    time.Time
 	log     *slog.Logger
 	asked   *asked
+	areas   Areas
 
 	// places holds, by cache.Part, where the tensors that were opened lie.
 	places sync.Map
@@ -60,7 +64,7 @@ func New(cfg Config) *Tree {
 	return &Tree{
 		models: cfg.Models, reports: cfg.Reports,
 		uid: cfg.Uid, gid: cfg.Gid, shared: cfg.Shared,
-		born: time.Now(), log: cfg.Log, asked: newAsked(cfg.Variants),
+		born: time.Now(), log: cfg.Log, asked: newAsked(cfg.Variants), areas: cfg.Areas,
 	}
 }
 
@@ -93,6 +97,24 @@ func fail(err error) error {
 		return fs.ErrNotExist
 	case errors.Is(err, registry.ErrBusy), errors.Is(err, registry.ErrPinned):
 		return errors.Join(fs.ErrBusy, err)
+	case errors.Is(err, scratch.ErrNotExist):
+		return fs.ErrNotExist
+	case errors.Is(err, scratch.ErrReplaced):
+		return fs.ErrStale
+	case errors.Is(err, scratch.ErrNotReady):
+		return fs.ErrAgain
+	case errors.Is(err, scratch.ErrExist):
+		return fs.ErrExist
+	case errors.Is(err, scratch.ErrNotEmpty):
+		return fs.ErrNotEmpty
+	case errors.Is(err, scratch.ErrWriting):
+		return fs.ErrWriting
+	case errors.Is(err, scratch.ErrElsewhere):
+		return fs.ErrElsewhere
+	case errors.Is(err, scratch.ErrNoSpace):
+		return errors.Join(fs.ErrNoSpace, err)
+	case errors.Is(err, scratch.ErrSealed), errors.Is(err, scratch.ErrShrink), errors.Is(err, scratch.ErrPlace):
+		return errors.Join(fs.ErrPermission, err)
 	case cache.NoRoom(err):
 		return errors.Join(fs.ErrNoRoom, err)
 	}

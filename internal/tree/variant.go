@@ -48,17 +48,12 @@ func cutVariant(name string) (string, variant, bool) {
 	return name, variant{}, false
 }
 
-// of is a tensor as the variant shows it. Only floating-point numbers are converted,
-// as torch's module.to does; integers, and blocks that nothing converts, stay.
+// of is a tensor as the variant shows it.
 func (v variant) of(t *tensors.Tensor) *tensors.Tensor {
-	if v.dtype == 0 || !t.DType.IsFloat() || t.DType == v.dtype {
+	if v.dtype == 0 {
 		return t
 	}
-	made, err := convert.Tensor(t, v.dtype)
-	if err != nil {
-		return t
-	}
-	return &made
+	return convert.Precision(t, v.dtype)
 }
 
 // index is that of all tensors.

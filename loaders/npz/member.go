@@ -114,7 +114,11 @@ func (a *reading) sameAsLocal(f *zip.File, local, at int64) error {
 	if name != len(f.Name) || name > len(rest) || string(rest[:name]) != f.Name {
 		return malformed.At(format, local, "the member %.100q has another name in its own header", f.Name)
 	}
+	_, renamed := field(rest[name:], unicodeField)
+	_, renamedThere := field(f.Extra, unicodeField)
 	switch {
+	case renamed || renamedThere:
+		return malformed.At(format, local, "the member %.100q has a second name, in a field for Unicode paths", f.Name)
 	case method != f.Method:
 		return differs("method", method, f.Method)
 	case flags&encrypted != f.Flags&encrypted:
@@ -134,34 +138,46 @@ func (a *reading) sameAsLocal(f *zip.File, local, at int64) error {
 	return nil
 }
 
-// localSizes are a local header's: large ones are in a field of the extra bytes
-// (APPNOTE.TXT 4.5.3), the inflated size before the stored one.
+// Fields of the extra bytes behind a member's name (APPNOTE.TXT 4.5.3, 4.6.9).
+const (
+	zip64Field   = 0x0001
+	unicodeField = 0x7075 // another name for the member, which some readers take
+)
+
+// field finds one of the extra fields.
+func field(extra []byte, id uint16) (data []byte, ok bool) {
+	for len(extra) >= 4 {
+		n := int(binary.LittleEndian.Uint16(extra[2:]))
+		if n > len(extra)-4 {
+			break
+		}
+		if binary.LittleEndian.Uint16(extra) == id {
+			return extra[4 : 4+n], true
+		}
+		extra = extra[4+n:]
+	}
+	return nil, false
+}
+
+// localSizes are a local header's: large ones are in an extra field, the inflated
+// size before the stored one.
 func localSizes(b, extra []byte) (packed, size uint64, ok bool) {
 	packed, size = uint64(binary.LittleEndian.Uint32(b[18:])), uint64(binary.LittleEndian.Uint32(b[22:]))
 	if packed != math.MaxUint32 && size != math.MaxUint32 {
 		return packed, size, true
 	}
-	const zip64 = 1
-	for len(extra) >= 4 {
-		id, n := binary.LittleEndian.Uint16(extra), int(binary.LittleEndian.Uint16(extra[2:]))
-		extra = extra[4:]
-		if n > len(extra) {
-			break
-		}
-		if id == zip64 {
-			field := extra[:n]
-			for _, v := range []*uint64{&size, &packed} {
-				if *v != math.MaxUint32 {
-					continue
-				}
-				if len(field) < 8 {
-					return 0, 0, false
-				}
-				*v, field = binary.LittleEndian.Uint64(field), field[8:]
-			}
-			return packed, size, true
-		}
-		extra = extra[n:]
+	large, ok := field(extra, zip64Field)
+	if !ok {
+		return 0, 0, false
 	}
-	return 0, 0, false
+	for _, v := range []*uint64{&size, &packed} {
+		if *v != math.MaxUint32 {
+			continue
+		}
+		if len(large) < 8 {
+			return 0, 0, false
+		}
+		*v, large = binary.LittleEndian.Uint64(large), large[8:]
+	}
+	return packed, size, true
 }

@@ -93,7 +93,7 @@ func (p *parser) header() error {
 // entry reads one member of the header.
 func (p *parser) entry(at int64) error {
 	name := string(p.text)
-	if name == "__metadata__" {
+	if name == metadataName {
 		if p.meta {
 			return p.at(at, "__metadata__ is there twice")
 		}

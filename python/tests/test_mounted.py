@@ -9,6 +9,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -81,16 +82,25 @@ def test_ttl(writable: Mount) -> None:
     eventually("it goes", lambda: not list(objects_of(writable).glob("brief@*")), within=5)
 
 
+MODULE = """
+def load():
+    import torch
+    torch.manual_seed(0)
+    return torch.nn.Sequential(torch.nn.Linear(256, 256), torch.nn.ReLU(), torch.nn.Linear(256, 256)).eval()
+"""
+
+
 def test_torch_module_bit_for_bit(writable: Mount) -> None:
     torch = pytest.importorskip("torch")
-    torch.manual_seed(0)
-    module = torch.nn.Sequential(torch.nn.Linear(256, 256), torch.nn.ReLU(), torch.nn.Linear(256, 256)).eval()
+    names: dict[str, Any] = {}
+    exec(MODULE, names)
+    module = names["load"]()
     expected = module(torch.ones(1, 256))
-    shared = modelfs.get_or_load("module", lambda: module, mount=writable.point, required=True)
-    assert shared is module and torch.equal(shared(torch.ones(1, 256)), expected)
-    code = """
+    shared = modelfs.get_or_load("module", names["load"], mount=writable.point, required=True)
+    assert torch.equal(shared(torch.ones(1, 256)), expected)
+    code = MODULE + """
 import torch
-m = modelfs.get_or_load("module", lambda: module, mount=MOUNT, required=True)
+m = modelfs.get_or_load("module", load, mount=MOUNT, required=True)
 print(m(torch.ones(1, 256)).sum().item())
 m.requires_grad_(True)(torch.ones(1, 256)).sum().backward()
 """

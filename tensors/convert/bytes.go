@@ -81,50 +81,50 @@ func tiny(b byte, mantissa, bias int) uint32 {
 }
 
 func bytes32(value func(byte) uint32) Func {
-	var t [256]uint32
+	t := new([256]uint32)
 	for i := range t {
 		t[i] = value(byte(i))
 	}
-	return func(dst, src []byte) {
-		for len(src) >= 8 && len(dst) >= 32 {
-			s, d := (*[8]byte)(src), (*[32]byte)(dst)
-			le.PutUint32(d[0:], t[s[0]])
-			le.PutUint32(d[4:], t[s[1]])
-			le.PutUint32(d[8:], t[s[2]])
-			le.PutUint32(d[12:], t[s[3]])
-			le.PutUint32(d[16:], t[s[4]])
-			le.PutUint32(d[20:], t[s[5]])
-			le.PutUint32(d[24:], t[s[6]])
-			le.PutUint32(d[28:], t[s[7]])
-			src, dst = src[8:], dst[32:]
-		}
-		for i, b := range src {
-			le.PutUint32(dst[4*i:], t[b])
-		}
+	return func(dst, src []byte) { lookUp32(dst, src, t) }
+}
+
+func lookUp32(dst, src []byte, t *[256]uint32) {
+	for len(src) >= 8 && len(dst) >= 32 {
+		s, d := (*[8]byte)(src), (*[32]byte)(dst)
+		le.PutUint32(d[0:], t[s[0]])
+		le.PutUint32(d[4:], t[s[1]])
+		le.PutUint32(d[8:], t[s[2]])
+		le.PutUint32(d[12:], t[s[3]])
+		le.PutUint32(d[16:], t[s[4]])
+		le.PutUint32(d[20:], t[s[5]])
+		le.PutUint32(d[24:], t[s[6]])
+		le.PutUint32(d[28:], t[s[7]])
+		src, dst = src[8:], dst[32:]
+	}
+	for i, b := range src {
+		le.PutUint32(dst[4*i:], t[b])
 	}
 }
 
 // bytes16 goes by way of F32.
 func bytes16(value func(byte) uint32, narrow func(uint32) uint16) Func {
-	var t [256]uint16
+	t := new([256]uint16)
 	for i := range t {
 		t[i] = narrow(value(byte(i)))
 	}
-	return func(dst, src []byte) {
-		for len(src) >= 8 && len(dst) >= 16 {
-			s, d := (*[8]byte)(src), (*[16]byte)(dst)
-			le.PutUint16(d[0:], t[s[0]])
-			le.PutUint16(d[2:], t[s[1]])
-			le.PutUint16(d[4:], t[s[2]])
-			le.PutUint16(d[6:], t[s[3]])
-			le.PutUint16(d[8:], t[s[4]])
-			le.PutUint16(d[10:], t[s[5]])
-			le.PutUint16(d[12:], t[s[6]])
-			le.PutUint16(d[14:], t[s[7]])
-			src, dst = src[8:], dst[16:]
-		}
-		for i, b := range src {
-			le.PutUint16(dst[2*i:], t[b])
-		}
+	return func(dst, src []byte) { lookUp16(dst, src, t) }
+}
+
+func lookUp16(dst, src []byte, t *[256]uint16) {
+	for len(src) >= 8 && len(dst) >= 16 {
+		s, d := (*[8]byte)(src), (*[16]byte)(dst)
+		le.PutUint32(d[0:], uint32(t[s[0]])|uint32(t[s[1]])<<16)
+		le.PutUint32(d[4:], uint32(t[s[2]])|uint32(t[s[3]])<<16)
+		le.PutUint32(d[8:], uint32(t[s[4]])|uint32(t[s[5]])<<16)
+		le.PutUint32(d[12:], uint32(t[s[6]])|uint32(t[s[7]])<<16)
+		src, dst = src[8:], dst[16:]
+	}
+	for i, b := range src {
+		le.PutUint16(dst[2*i:], t[b])
 	}
 }

@@ -61,7 +61,7 @@ func direct(src, dst tensors.DType) Func {
 		case tensors.F16:
 			return same
 		case tensors.BF16:
-			return pairs(brainToHalf())
+			return bf16ToF16
 		case tensors.F32:
 			return f32ToF16
 		}
@@ -73,7 +73,7 @@ func direct(src, dst tensors.DType) Func {
 		case tensors.BF16:
 			return same
 		case tensors.F16:
-			return pairs(halfToBrain())
+			return f16ToBF16
 		case tensors.F32:
 			return f32ToBF16
 		}

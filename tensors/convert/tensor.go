@@ -47,6 +47,20 @@ func Tensor(t *tensors.Tensor, to tensors.DType) (tensors.Tensor, error) {
 	return made, nil
 }
 
+// Precision returns a tensor of a model as it is where the model has the precision to,
+// as torch's Module.to does it: floating-point numbers, and blocks that stand for some,
+// are converted; everything else, and blocks that nothing converts, stays t.
+func Precision(t *tensors.Tensor, to tensors.DType) *tensors.Tensor {
+	if !t.DType.IsFloat() || t.DType == to {
+		return t
+	}
+	made, err := Tensor(t, to)
+	if err != nil {
+		return t
+	}
+	return &made
+}
+
 // maker makes a converted tensor.
 type maker struct {
 	from tensors.Tensor
@@ -61,7 +75,7 @@ func (m *maker) Make(ctx context.Context, file io.ReaderAt, dst []byte) error {
 	}
 	f, _ := From(t.DType, m.to)
 	if t.Maker == nil {
-		s := strided{ctx: ctx, file: file, f: f}
+		s := strided{ctx: ctx, file: file, f: f, room: slab}
 		_, s.in = t.DType.Block()
 		_, s.out = m.to.Block()
 		return s.convert(dst, t)
@@ -150,13 +164,14 @@ type strided struct {
 	file    io.ReaderAt
 	f       Func
 	in, out int64 // bytes of an element
+	room    int64 // bytes of a slab
 	buf     []byte
 }
 
 func (s *strided) convert(dst []byte, t *tensors.Tensor) error {
-	if t.NBytes <= slab || len(t.Shape) == 0 {
+	if t.NBytes <= s.room || len(t.Shape) == 0 {
 		if s.buf == nil {
-			s.buf = make([]byte, min(t.NBytes, slab))
+			s.buf = make([]byte, min(t.NBytes, s.room))
 		}
 		b := s.buf[:t.NBytes]
 		if err := tensors.Gather(s.ctx, b, s.file, t); err != nil {
@@ -166,7 +181,7 @@ func (s *strided) convert(dst []byte, t *tensors.Tensor) error {
 		return nil
 	}
 	row := t.NBytes / t.Shape[0]
-	rows := max(1, slab/row)
+	rows := max(1, s.room/row)
 	for i := int64(0); i < t.Shape[0]; i += rows {
 		part := *t
 		n := min(rows, t.Shape[0]-i)

@@ -109,7 +109,7 @@ func (b *Builder) reopen() (*Segment, error) {
 		_ = file.Close()
 		return nil, err
 	}
-	return &Segment{store: b.store, name: b.name, entry: b.entry, size: b.size, charged: charged, file: file}, nil
+	return &Segment{store: b.store, name: b.name, entry: b.entry, leased: b.entry != "", size: b.size, charged: charged, file: file}, nil
 }
 
 // Discard gives everything back. It may be called again, and after Seal, to no

@@ -6,6 +6,7 @@
 package shm
 
 import (
+	"errors"
 	"fmt"
 	"os"
 
@@ -25,13 +26,28 @@ func watch(dir string, wake chan<- struct{}) (*events, error) {
 	if err != nil {
 		return nil, fmt.Errorf("inotify: %w", err)
 	}
-	if _, err := unix.InotifyAddWatch(fd, dir, unix.IN_CLOSE_NOWRITE|unix.IN_CLOSE_WRITE); err != nil {
-		_ = unix.Close(fd)
-		return nil, fmt.Errorf("watch %s: %w", dir, err)
-	}
 	e := &events{wake: wake, file: os.NewFile(uintptr(fd), "inotify"), done: make(chan struct{})}
+	if err := e.add(dir); err != nil {
+		_ = e.file.Close()
+		return nil, err
+	}
 	go e.run()
 	return e, nil
+}
+
+// add watches one more folder.
+func (e *events) add(dir string) error {
+	raw, err := e.file.SyscallConn() // not Fd, which makes reads block for good
+	if err == nil {
+		err2 := raw.Control(func(fd uintptr) {
+			_, err = unix.InotifyAddWatch(int(fd), dir, unix.IN_CLOSE_NOWRITE|unix.IN_CLOSE_WRITE)
+		})
+		err = errors.Join(err, err2)
+	}
+	if err != nil {
+		return fmt.Errorf("watch %s: %w", dir, err)
+	}
+	return nil
 }
 
 // run reads what is queued and keeps nothing of it: names and counts of events

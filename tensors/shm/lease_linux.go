@@ -42,6 +42,9 @@ func (g *Segment) inUseLocked() (bool, error) {
 
 // unlinkLocked takes the name away, under the lease.
 func (g *Segment) unlinkLocked() error {
+	if !g.leased {
+		return g.loseName()
+	}
 	ok, err := lease(g.file)
 	if err != nil {
 		return fmt.Errorf("lease on %s: %w", g.name, err)
@@ -50,7 +53,7 @@ func (g *Segment) unlinkLocked() error {
 		return fmt.Errorf("%s: %w", g.name, ErrInUse)
 	}
 	defer unlease(g.file)
-	if err := g.store.remove(g.entry); err != nil {
+	if err := g.loseName(); err != nil {
 		return fmt.Errorf("remove segment of %s: %w", g.name, err)
 	}
 	return nil

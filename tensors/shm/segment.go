@@ -15,7 +15,9 @@ import (
 type Segment struct {
 	store   *Store
 	name    string
-	entry   string // "" for a memfd
+	entry   string       // "" for a memfd, and for an adopted one, whose name is its owner's
+	unlink  func() error // of an adopted one
+	leased  bool         // the kernel tells who has it open or mapped
 	size    int64
 	charged int64
 
@@ -61,7 +63,7 @@ func (g *Segment) ReadAt(p []byte, off int64) (int, error) {
 func (g *Segment) InUse() (bool, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.file == nil || g.entry == "" {
+	if g.file == nil || !g.leased {
 		return false, nil
 	}
 	return g.inUseLocked()
@@ -76,7 +78,7 @@ func (g *Segment) Remove() error {
 	if g.file == nil {
 		return nil
 	}
-	if g.entry != "" {
+	if g.entry != "" || g.unlink != nil {
 		if err := g.unlinkLocked(); err != nil {
 			return err
 		}
@@ -84,4 +86,12 @@ func (g *Segment) Remove() error {
 	_ = g.file.Close()
 	g.file = nil
 	return nil
+}
+
+// loseName takes the segment's name away.
+func (g *Segment) loseName() error {
+	if g.unlink != nil {
+		return g.unlink()
+	}
+	return g.store.remove(g.entry)
 }

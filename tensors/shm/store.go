@@ -103,6 +103,31 @@ func (s *Store) Close() error {
 	return s.place.close()
 }
 
+// Adopt makes a segment of a file that lies in the store's folder, or in a folder of
+// the caller's where there is none, and that nobody can write any more. The name stays
+// the caller's: unlink takes it away, under the lease, when the segment is removed.
+func (s *Store) Adopt(name, path string, unlink func() error) (*Segment, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return nil, fmt.Errorf("adopt %s: %w", name, os.ErrClosed)
+	}
+	file, leased, err := s.place.adopt(path)
+	if err != nil {
+		return nil, fmt.Errorf("adopt %s: %w", name, err)
+	}
+	st, err := file.Stat()
+	var charged int64
+	if err == nil {
+		charged, err = blocks(file)
+	}
+	if err != nil {
+		_ = file.Close()
+		return nil, fmt.Errorf("adopt %s: %w", name, err)
+	}
+	return &Segment{store: s, name: name, unlink: unlink, leased: leased, size: st.Size(), charged: charged, file: file}, nil
+}
+
 // remove takes a file's name away. A store that is closed has none.
 func (s *Store) remove(entry string) error {
 	s.mu.RLock()

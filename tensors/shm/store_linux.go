@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -158,6 +159,28 @@ func blocks(f *os.File) (int64, error) {
 		return 0, fmt.Errorf("stat %s: %w", f.Name(), err)
 	}
 	return st.Blocks * 512, nil
+}
+
+// adopt opens a file through the read-only clone, if it lies on the tmpfs.
+func (p *place) adopt(path string) (f *os.File, leased bool, err error) {
+	entry, ok := strings.CutPrefix(path, p.dir+"/")
+	if p.dir == "" || !ok {
+		f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
+		return f, false, err
+	}
+	fd, err := unix.Openat(p.ro, entry, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, false, fmt.Errorf("open %s: %w", entry, err)
+	}
+	return os.NewFile(uintptr(fd), entry), true, nil
+}
+
+// Watch asks for events of a folder on the tmpfs, as those of the store's own.
+func (s *Store) Watch(dir string) error {
+	if s.place.events == nil {
+		return nil
+	}
+	return s.place.events.add(dir)
 }
 
 func (p *place) remove(entry string) error {

@@ -41,7 +41,11 @@ REFUSED = {
 }
 
 ARCHIVE = {"a": ARRAYS["c-order"], "b": ARRAYS["fortran-order"], "layers/0": ARRAYS["scalar"], "none": ARRAYS["empty"]}
-COMPRESSED = {"a": numbers("f8", 40, 50), "fortran": np.asfortranarray(numbers("f4", 30, 7)), "big/endian": numbers(">u2", 5)}
+COMPRESSED = {
+    "a": numbers("f8", 40, 50),
+    "fortran": np.asfortranarray(numbers("f4", 30, 7)),
+    "big/endian": numbers(">u2", 5),
+}
 BIG_ENDIAN = {"big-endian": np.arange(7, dtype=">i4"), "big-endian-fortran": np.asfortranarray(numbers(">c8", 3, 4))}
 
 

@@ -1,0 +1,163 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/modelfs/modelfs/internal/catalog"
+	"github.com/modelfs/modelfs/sources"
+	"github.com/modelfs/modelfs/tensors"
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+)
+
+// origin is the checkpoint that FILE|MODEL names: one on disk, or one of a mount.
+type origin struct {
+	name  string // the model's
+	model *catalog.Model
+	// checkpoint is on disk; nil for one of a mount.
+	checkpoint *catalog.Checkpoint
+	// mount has it, in folder: its index.json, and its tensors by their paths.
+	mount, folder string
+	// path is what inspect --check takes; empty for a model of the usual sources.
+	path string
+}
+
+// find looks up what was named: a path that exists, a model of the mount, or one of
+// the usual sources.
+func (p *program) find(c *cli.Context, name string) (*origin, error) {
+	if _, err := os.Stat(name); err == nil {
+		return findPath(c.Context, name)
+	} else if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
+		return nil, err
+	}
+	mount, mountErr := p.mount(c)
+	if mountErr == nil {
+		t, err := p.resolve(mount, name)
+		if err == nil {
+			return findInMount(c.Context, t)
+		}
+		mountErr = err
+	}
+	o, err := p.findInSources(c.Context, name)
+	if o == nil && err == nil {
+		err = fmt.Errorf("no such file, and no such model: %s (in a mount: %w)", name, mountErr)
+	}
+	return o, err
+}
+
+func findInMount(ctx context.Context, t target) (*origin, error) {
+	folder := filepath.Join(t.mount, "tensors", t.model, t.file)
+	_, err := os.Stat(filepath.Join(folder, tensors.IndexName))
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && t.file != "":
+		return findPath(ctx, t.path()) // the primary one's file, or a shard
+	case err != nil:
+		return nil, explainMount(t.mount, err)
+	}
+	return &origin{name: t.model, mount: t.mount, folder: folder, path: t.path()}, nil
+}
+
+// findPath is a weight file, or a model's folder.
+func findPath(ctx context.Context, path string) (*origin, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	cat, err := open(abs)
+	if err != nil {
+		return nil, err
+	}
+	found := cat.Models(ctx)
+	whole := len(found) == 1 && found[0].Name() == filepath.Base(abs)
+	if st, err := os.Stat(abs); !whole && err == nil && st.IsDir() {
+		// A folder of weights without config.json is a model of the folder above.
+		if above, err := open(filepath.Dir(abs)); err == nil {
+			if m, ok := above.Lookup(ctx, filepath.Base(abs)); ok {
+				return originOf(ctx, m, "", path)
+			}
+		}
+	}
+	switch len(found) {
+	case 0:
+		return nil, fmt.Errorf("%s holds no weight file of a known format", path)
+	case 1:
+		return originOf(ctx, found[0], "", path)
+	}
+	names := make([]string, len(found))
+	for i, m := range found {
+		names[i] = m.Name()
+	}
+	return nil, fmt.Errorf("%s holds %d models, name one of them: %s", path, len(found), listed(names))
+}
+
+// findInSources looks a model up in the usual places; nil where none has it.
+func (p *program) findInSources(ctx context.Context, name string) (*origin, error) {
+	places := sources.Defaults(p.getenv)
+	if len(places) == 0 || !filepath.IsLocal(name) {
+		return nil, nil
+	}
+	cat, err := open(places...)
+	if err != nil {
+		return nil, err
+	}
+	for model, file := filepath.Clean(name), ""; model != "."; model, file = filepath.Dir(model), filepath.Join(filepath.Base(model), file) {
+		if m, ok := cat.Lookup(ctx, model); ok {
+			return originOf(ctx, m, file, "")
+		}
+	}
+	return nil, nil
+}
+
+func open(places ...string) (*catalog.Catalog, error) {
+	var list []sources.Source
+	for _, place := range places {
+		src, err := sources.Resolve(place)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, src)
+	}
+	return catalog.New(list, slog.New(slog.DiscardHandler)), nil
+}
+
+// originOf is a model's checkpoint: the one with a file, or the primary one.
+func originOf(ctx context.Context, m *catalog.Model, file, path string) (*origin, error) {
+	all, err := m.Checkpoints(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", m.Name(), err)
+	}
+	names := make([]string, len(all.All))
+	for i, cp := range all.All {
+		names[i] = cp.Name
+	}
+	cp := all.Primary
+	if file != "" {
+		var ok bool
+		if cp, ok = all.Named(file); !ok {
+			return nil, fmt.Errorf("%s has no checkpoint %s; it has %s", m.Name(), file, listed(names))
+		}
+	}
+	if cp == nil {
+		return nil, fmt.Errorf("%s has %s and none that comes first, name one: %s", m.Name(), plural(len(names), "checkpoint"), listed(names))
+	}
+	return &origin{name: m.Name(), model: m, checkpoint: cp, path: path}, nil
+}
+
+// listed writes the first of many names.
+func listed(names []string) string {
+	const most = 8
+	if len(names) > most {
+		return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	return strings.Join(names, ", ")
+}
