@@ -20,7 +20,7 @@ import numpy as np
 
 from modelfs.dtypes import BY_NAME, name_of_numpy, numpy_dtype
 from modelfs.errors import MountNotFound, NoRoom, SessionError
-from modelfs.keys import escape_path
+from modelfs.keys import escape_component
 from modelfs.mapping import Bytes, map_shared
 from modelfs.mountpoint import Mount
 
@@ -70,11 +70,12 @@ class Session:
 
     def path_of(self, name: str) -> str:
         """The file of a tensor; names are escaped as those of models' tensors are."""
-        if name.startswith("."):
-            raise ValueError(f"{name!r}: names that begin with a dot are temporary")
-        return os.path.join(
-            self.path, escape_path(name) if not name.endswith(".npy") else escape_path(name[:-4]) + ".npy"
-        )
+        if name.startswith(".") or "/" in name:
+            raise ValueError(
+                f"{name!r}: a session is one folder without others, and what begins with a dot is temporary"
+            )
+        stem, suffix = (name[:-4], ".npy") if name.endswith(".npy") else (name, "")
+        return os.path.join(self.path, escape_component(stem) + suffix)
 
     def create(self, name: str, shape: int | tuple[int, ...], dtype: Any = np.float32) -> Array:  # noqa: ANN401 - as numpy takes it
         """A new tensor of zeros, to be written. Under the name of an old one it takes its place; who has that keeps it."""
@@ -90,7 +91,6 @@ class Session:
         temporary = os.path.join(folder, f".{file[:200]}.{secrets.token_hex(8)}")
         size = len(header) + math.prod(shape) * kind.itemsize
         with self._explained(f"make {name!r} of {_text(size)} in"):
-            os.makedirs(folder, 0o755, exist_ok=True)
             fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
             try:
                 os.ftruncate(fd, size)  # the room is taken here, or refused
@@ -133,7 +133,7 @@ class Session:
                 os.unlink(_beside(self.path_of(name)))
 
     def tensors(self) -> list[str]:
-        """The files at the top of the session, without those that are temporary."""
+        """The files of the session, without those that are temporary."""
         with self._explained("list"):
             return sorted(e.name for e in os.scandir(self.path) if not e.name.startswith(".") and e.is_file())
 

@@ -98,10 +98,13 @@ def test_torch_module_bit_for_bit(writable: Mount) -> None:
     expected = module(torch.ones(1, 256))
     shared = modelfs.get_or_load("module", names["load"], mount=writable.point, required=True)
     assert torch.equal(shared(torch.ones(1, 256)), expected)
-    code = MODULE + """
+    code = (
+        MODULE
+        + """
 import torch
 m = modelfs.get_or_load("module", load, mount=MOUNT, required=True)
 print(m(torch.ones(1, 256)).sum().item())
 m.requires_grad_(True)(torch.ones(1, 256)).sum().backward()
 """
+    )
     assert float(finish(start(code, writable.point))) == expected.sum().item()
