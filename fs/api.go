@@ -142,6 +142,7 @@ type Creator interface {
 // Changes are what is to be changed of an entry's attributes; nil stays as it is.
 type Changes struct {
 	Size         *uint64
+	Open         bool    // the caller has the file open for writing: ftruncate
 	Mode         *uint32 // permission bits
 	Uid, Gid     *uint32
 	Atime, Mtime *time.Time

@@ -170,6 +170,7 @@ func changes(in *fuse.SetAttrIn) Changes {
 	var c Changes
 	if size, ok := in.GetSize(); ok {
 		c.Size = &size
+		_, c.Open = in.GetFh()
 	}
 	if mode, ok := in.GetMode(); ok {
 		mode &= 0o7777

@@ -331,8 +331,17 @@ func check[K comparable, V any](t testing.TB, r *Registry[K, V]) {
 	if r.cfg.Budget > 0 && r.resident+r.reserved+r.written > r.cfg.Budget {
 		t.Errorf("resident %d and reserved %d are over the budget %d", r.resident, r.reserved, r.cfg.Budget)
 	}
-	if r.cfg.MaxGroups > 0 && len(r.occupied) > r.cfg.MaxGroups {
-		t.Errorf("%d groups, the maximum is %d", len(r.occupied), r.cfg.MaxGroups)
+	places := 0
+	for g := range r.occupied {
+		if !g.apart {
+			places++
+		}
+	}
+	if r.places != places {
+		t.Errorf("%d groups with places, %d are counted", places, r.places)
+	}
+	if r.cfg.MaxGroups > 0 && places > r.cfg.MaxGroups {
+		t.Errorf("%d groups, the maximum is %d", places, r.cfg.MaxGroups)
 	}
 	for it := range known {
 		if r.victims.belongs(it) && !r.victims.has(it) || r.expiring.belongs(it) && !r.expiring.has(it) {

@@ -119,6 +119,7 @@ func (r *Registry[K, V]) freedLocked(it *item[K, V], why Reason, note string) {
 	g.gone++
 	r.occupyLocked(g, -1)
 	r.rememberLocked(it, why, note)
+	r.forgetLocked(g)
 }
 
 // freeAll frees claimed items of a group, or none of them if Config.InUse says
@@ -160,7 +161,13 @@ func (r *Registry[K, V]) inUse(it *item[K, V]) (used bool) {
 			used = true
 		}
 	}()
-	return r.cfg.InUse != nil && r.cfg.InUse(it.key, it.value)
+	if r.cfg.InUse == nil {
+		return false
+	}
+	r.mu.Lock()
+	key := it.key // see Rename
+	r.mu.Unlock()
+	return r.cfg.InUse(key, it.value)
 }
 
 // goneLocked is closed when the eviction of an item has ended.

@@ -8,6 +8,7 @@ import "time"
 // group is what pins, TTLs and the maximum apply to.
 type group[K comparable, V any] struct {
 	name   string
+	apart  bool // Config.Apart
 	pinned bool
 	ttl    time.Duration
 
@@ -30,18 +31,40 @@ func (r *Registry[K, V]) groupLocked(name string) *group[K, V] {
 	g := r.groups[name]
 	if g == nil {
 		g = &group[K, V]{name: name, ttl: r.cfg.TTL, members: set[K, V]{slot: inMembers}}
+		g.apart = r.cfg.Apart != nil && r.cfg.Apart(name)
 		r.groups[name] = g
 	}
 	return g
 }
 
+// forgetLocked forgets a group of which there is nothing to be known: one for which
+// somebody reserved bytes, or that is not counted.
+func (r *Registry[K, V]) forgetLocked(g *group[K, V]) {
+	told := g.pinned || g.ttl != r.cfg.TTL || g.loads+g.hits+g.misses+g.gone > 0
+	if g.written > 0 || g.places > 0 || g.loading > 0 || len(g.members.items) > 0 || told && !g.apart {
+		return
+	}
+	if r.groups[g.name] == g {
+		delete(r.groups, g.name)
+	}
+}
+
 // occupyLocked counts a group's places: those with any are what MaxGroups bounds.
 func (r *Registry[K, V]) occupyLocked(g *group[K, V], by int) {
+	before := g.places > 0
 	g.places += by
-	if g.places > 0 {
+	now := g.places > 0
+	if now {
 		r.occupied[g] = struct{}{}
 	} else {
 		delete(r.occupied, g)
+	}
+	switch {
+	case g.apart || before == now:
+	case now:
+		r.places++
+	default:
+		r.places--
 	}
 }
 

@@ -26,8 +26,11 @@ type Config[K comparable, V any] struct {
 	Policy    Policy        //
 	TTL       time.Duration // for groups without their own; 0: until the room is needed
 	// Group names what pins, TTLs and the maximum apply to. A key's group never
-	// changes, and what is known of a group is kept for good.
+	// changes, and what is known of a group is kept for good, see Apart.
 	Group func(K) string
+	// Apart marks groups that MaxGroups does not count, and that are forgotten with
+	// their last item: those whose names never end. It must not block.
+	Apart func(group string) bool
 	// Evict frees a value, or answers ErrBusy when somebody still uses it in a
 	// way the registry cannot see; it stays then. It runs without locks, never
 	// while references are held, and no Acquire of the item returns meanwhile.
@@ -60,6 +63,7 @@ type Registry[K comparable, V any] struct {
 	items    map[K]*item[K, V]       // those that can be found: doomed ones cannot
 	groups   map[string]*group[K, V] // also those that have nothing
 	occupied map[*group[K, V]]struct{}
+	places   int                       // of occupied, those that MaxGroups counts
 	writing  map[*group[K, V]]struct{} // those with bytes of Reserve
 	victims  queue[K, V]               // who may go for room
 	expiring queue[K, V]               // who goes by the clock

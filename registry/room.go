@@ -68,6 +68,7 @@ func (r *Registry[K, V]) takeLocked(g *group[K, V], size int64, place bool) bool
 		g.reserved += size
 		r.occupyLocked(g, 1)
 	} else {
+		g = r.groupLocked(g.name) // it may have been forgotten meanwhile
 		r.written += size
 		g.written += size
 		r.heldLocked(g)
@@ -90,7 +91,7 @@ func (r *Registry[K, V]) freeLocked() int64 {
 
 // overMaxLocked says whether a group would be one too many.
 func (r *Registry[K, V]) overMaxLocked(g *group[K, V]) bool {
-	return r.cfg.MaxGroups > 0 && g.places == 0 && len(r.occupied) >= r.cfg.MaxGroups
+	return r.cfg.MaxGroups > 0 && g.places == 0 && !g.apart && r.places >= r.cfg.MaxGroups
 }
 
 // plan is what to free next; the items are claimed.
@@ -134,6 +135,9 @@ func ago(t time.Time) time.Duration { return time.Since(t).Round(time.Millisecon
 func (r *Registry[K, V]) planGroupLocked(need *group[K, V], size, search int64) (*plan[K, V], error) {
 	var best *group[K, V]
 	for g := range r.occupied {
+		if g.apart {
+			continue
+		}
 		if g.leaving == g.places {
 			return nil, nil
 		}

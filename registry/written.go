@@ -29,7 +29,9 @@ func (r *Registry[K, V]) Reserve(ctx context.Context, name string, bytes int64) 
 func (r *Registry[K, V]) Unreserve(name string, bytes int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.unreserveLocked(r.groupLocked(name), bytes)
+	g := r.groupLocked(name)
+	r.unreserveLocked(g, bytes)
+	r.forgetLocked(g)
 	r.movedLocked()
 }
 
@@ -61,7 +63,8 @@ func (r *Registry[K, V]) Put(key K, size int64, v V, name string) bool {
 		r.mu.Unlock()
 		return false
 	}
-	r.unreserveLocked(r.groupLocked(name), size)
+	from := r.groupLocked(name)
+	r.unreserveLocked(from, size)
 	it := &item[K, V]{key: key, group: r.groupLocked(home.group), last: home.last, size: size}
 	it.drop = func() { r.release(it) }
 	r.items[key] = it
@@ -69,6 +72,7 @@ func (r *Registry[K, V]) Put(key K, size int64, v V, name string) bool {
 	r.occupyLocked(it.group, 1)
 	r.unseen.add(it)
 	r.placeLocked(it)
+	r.forgetLocked(from)
 	r.unlock()
 	r.changed(key)
 	return true

@@ -21,6 +21,13 @@ func Published(dir string) Source {
 	return &published{folder{spec: "published", dir: path.Clean(dir)}}
 }
 
+// PublishedDepth is how deep below its source a published model may lie.
+const PublishedDepth = maxDepth
+
+// MakesModel says whether a file makes the folder that it lies in a model, unless a
+// folder above is one.
+func MakesModel(name string) bool { return isModelFile(name) || isWeight(name) }
+
 func (s *published) Kind() string { return "published" }
 
 // Scan finds models as in any folder, but that the folder itself is never one.

@@ -35,6 +35,7 @@ type status struct {
 		Reason      string `json:"reason"`
 	} `json:"data_path"`
 	Models   []modelStatus `json:"models"`
+	Shadowed []string      `json:"shadowed"`
 	Counters struct {
 		Hits          int64 `json:"hits"`
 		Misses        int64 `json:"misses"`

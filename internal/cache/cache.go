@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -55,6 +56,7 @@ func New(cfg Config) *Cache {
 		Policy:    cfg.Policy,
 		TTL:       cfg.TTL,
 		Group:     func(p Part) string { return p.Model },
+		Apart:     func(group string) bool { return strings.HasPrefix(group, "/") }, // objects, sessions
 		Evict:     func(_ Part, s *shm.Segment) error { return remove(s) },
 		InUse:     func(_ Part, s *shm.Segment) bool { return inUse(s) },
 		OnChange:  cfg.Changed,
@@ -88,6 +90,9 @@ func (c *Cache) Registry() *registry.Registry[Part, *shm.Segment] { return c.reg
 // when there is no room and the configuration allows it. It waits for the load
 // unless nonblock, which starts the load and returns ErrNotReady.
 func (c *Cache) Open(ctx context.Context, r Recipe, nonblock bool) (Ref, error) {
+	if r.Part.Fixed {
+		return c.OpenResident(r.Part)
+	}
 	if nonblock {
 		if lease, ok := c.registry.TryAcquire(r.Part); ok {
 			return segmentRef{lease}, nil
@@ -111,7 +116,8 @@ func (c *Cache) Adopt(p Part, s *shm.Segment, charged int64, account string) boo
 	return c.registry.Put(p, charged, s, account)
 }
 
-// OpenResident returns a reference on a part that is resident, or ErrStale.
+// OpenResident returns a reference on a part that is resident, or ErrStale. It is the
+// way to what has no origin: that is never loaded.
 func (c *Cache) OpenResident(p Part) (Ref, error) {
 	lease, ok := c.registry.TryAcquire(p)
 	if !ok {
@@ -122,12 +128,18 @@ func (c *Cache) OpenResident(p Part) (Ref, error) {
 
 // Start loads a part in the background and keeps no reference.
 func (c *Cache) Start(r Recipe) {
+	if r.Part.Fixed {
+		return
+	}
 	c.registry.Start(r.Part, charge(r.Size()), c.loader(r))
 }
 
 // Hold loads a part and keeps a reference on it until the result is closed; it
 // never falls back to the origin.
 func (c *Cache) Hold(ctx context.Context, r Recipe) (Ref, error) {
+	if r.Part.Fixed {
+		return c.OpenResident(r.Part)
+	}
 	lease, err := c.registry.Acquire(ctx, r.Part, charge(r.Size()), c.loader(r))
 	if err != nil {
 		return nil, err

@@ -99,6 +99,13 @@ func (c *Catalog) Changed() {
 	}
 }
 
+// outdated says whether a source has said that it changed.
+func (c *Catalog) outdated() bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.at.IsZero()
+}
+
 func (c *Catalog) current() bool {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -174,7 +181,7 @@ func (c *Catalog) Models(ctx context.Context) []*Model {
 
 // Lookup finds a model by name.
 func (c *Catalog) Lookup(ctx context.Context, name string) (*Model, bool) {
-	if m := c.known(name); m != nil {
+	if m := c.known(name); m != nil && !c.outdated() {
 		return m, true
 	}
 	c.refresh(ctx)

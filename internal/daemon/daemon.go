@@ -331,7 +331,7 @@ func (d *Daemon) Retry() int {
 // changed follows the end of a load or an eviction: the kernel is told that a part's
 // blocks are others now.
 func (d *Daemon) changed(p cache.Part) {
-	d.areas.freed(p)
+	d.areas.kept.freed(p)
 	if d.server == nil {
 		return
 	}

@@ -164,11 +164,12 @@ func when(t time.Time) *time.Time {
 }
 
 // Doom lets go of everything of a file that is not of the generation that it has
-// now: nobody finds it any more, and it is freed when its last user goes.
+// now: nobody finds it any more, and it is freed when its last user goes. A published
+// file is never outdated: it may be hidden behind a source's.
 func (m *Models) Doom(now cache.Part) {
 	reg := m.Cache.Registry()
 	for _, p := range reg.Keys(now.Model) {
-		if p.File == now.File && p.Gen != now.Gen {
+		if p.File == now.File && p.Gen != now.Gen && !p.Fixed {
 			reg.Doom(p)
 		}
 	}

@@ -40,6 +40,9 @@ type Config struct {
 	Dir  string
 	Mode os.FileMode // of the area's root
 	Room Room
+	// Extend makes a file of the tmpfs larger, from so many bytes to so many, and takes
+	// the memory for it.
+	Extend func(f *os.File, from, to int64) error
 	// HugePages says that files of whole huge pages get them.
 	HugePages bool
 	// Leases says that the kernel tells who has a file open or mapped. Else the
@@ -49,11 +52,11 @@ type Config struct {
 	GiveAway bool
 	// Watch asks for events of a folder, of whose files users go.
 	Watch func(dir string) error
-	// Sealed is told of a file that was sealed, by its path below the area, without
-	// locks. What it returns opens the file from then on; nil: by the area itself.
-	// Who frees the file calls unlink first, and Forget later.
-	Sealed func(path, disk string, size int64, account string, unlink func() error) (Opener, error)
-	// Removed is told that a sealed file lost its name, without locks.
+	// Sealed is told of a file that was sealed, without locks. Whom it returns has the
+	// bytes and their room from then on; nil: the area.
+	Sealed func(File) (Keeper, error)
+	// Removed is told that a sealed file lost its name, by its path below the area,
+	// without locks. The file that had the name is gone then; another one may have it.
 	Removed func(path string)
 	// Quota and TTL are those of a session that has none of its own; 0: no limit.
 	Quota int64
@@ -61,8 +64,22 @@ type Config struct {
 	Log   *slog.Logger
 }
 
-// Opener opens a sealed file: the cache's reference on its segment.
-type Opener func(ctx context.Context) (Content, error)
+// File is one that was sealed.
+type File struct {
+	Path    string // below the area
+	Disk    string // where it lies
+	Charged int64  // what is reserved for it
+	Account string // by whom
+	// Unlink takes the name away, if it is there; who frees the bytes calls it first.
+	Unlink func() error
+}
+
+// Keeper has the bytes of a sealed file: the cache.
+type Keeper interface {
+	Open(ctx context.Context) (Content, error)
+	// Lost says that the file lost its name, without locks; it may have been freed.
+	Lost()
+}
 
 // Content is what a handle reads; it satisfies fs.Mappable.
 type Content interface {
@@ -73,27 +90,33 @@ type Content interface {
 
 // Area is one writable root.
 type Area struct {
-	cfg  Config
-	root *Node
+	cfg     Config
+	root    *Node
+	pending string // the folder of what is not sealed, by number
 
 	mu      sync.Mutex
 	next    uint64                // the last node's id
-	open    map[*content]struct{} // written, not sealed; for Retry and Sweep
-	gone    map[*content]struct{} // without a name, with users
+	open    map[*content]struct{} // with a name, not sealed
+	busy    map[*content]struct{} // that somebody has open, or may have mapped
 	timer   *time.Timer
 	closed  bool
 	due     time.Time    // when timer comes
-	charged atomic.Int64 // by all contents that are not sealed
+	charged atomic.Int64 // by all contents that are not the cache's
 }
 
 // New makes an area, empty.
 func New(cfg Config) (*Area, error) {
-	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
-		return nil, fmt.Errorf("folder for %s: %w", cfg.Dir, err)
+	a := &Area{
+		cfg: cfg, pending: cfg.Dir + ".unsealed",
+		open: make(map[*content]struct{}), busy: make(map[*content]struct{}),
 	}
-	a := &Area{cfg: cfg, open: make(map[*content]struct{}), gone: make(map[*content]struct{})}
-	a.root = &Node{area: a, folder: true, kids: make(map[string]*Node)}
-	if err := errors.Join(os.Chmod(cfg.Dir, cfg.Mode), a.watch(cfg.Dir)); err != nil {
+	a.root = &Node{area: a, folder: true, mode: uint32(cfg.Mode), kids: make(map[string]*Node)}
+	for _, dir := range []string{cfg.Dir, a.pending} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("folder for %s: %w", cfg.Dir, err)
+		}
+	}
+	if err := errors.Join(os.Chmod(cfg.Dir, cfg.Mode), a.watch(a.pending)); err != nil {
 		return nil, err
 	}
 	return a, nil
@@ -109,7 +132,8 @@ func (a *Area) watch(dir string) error {
 // Root is the area's top folder.
 func (a *Area) Root() *Node { return a.root }
 
-// Bytes is what is charged for files that are not sealed, those without a name too.
+// Bytes is what is charged for files that are not the cache's, those without a name
+// too.
 func (a *Area) Bytes() int64 { return a.charged.Load() }
 
 // Lingering is what of it belongs to files without a name that somebody uses.
@@ -117,8 +141,10 @@ func (a *Area) Lingering() int64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	var n int64
-	for c := range a.gone {
-		n += c.charge.Load()
+	for c := range a.busy {
+		if c.lost {
+			n += c.charge.Load()
+		}
 	}
 	return n
 }
@@ -140,15 +166,14 @@ func temporary(path string) bool {
 
 // translate makes the kernel's errors this package's.
 func translate(err error) error {
-	switch {
-	case err == nil:
-		return nil
-	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.ENOMEM):
-		return fmt.Errorf("%w: %w", ErrNoSpace, err)
-	case errors.Is(err, unix.ENOENT):
-		return fmt.Errorf("%w: %w", ErrNotExist, err)
-	case errors.Is(err, unix.EEXIST):
-		return fmt.Errorf("%w: %w", ErrExist, err)
+	for _, row := range []struct{ kernel, own error }{
+		{unix.ENOSPC, ErrNoSpace}, {unix.ENOMEM, ErrNoSpace},
+		{unix.EMFILE, ErrNoFiles}, {unix.ENFILE, ErrNoFiles},
+		{unix.ENOENT, ErrNotExist}, {unix.EEXIST, ErrExist}, {unix.ENAMETOOLONG, ErrName},
+	} {
+		if errors.Is(err, row.kernel) {
+			return fmt.Errorf("%w: %w", row.own, err)
+		}
 	}
 	return err
 }

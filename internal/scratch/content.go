@@ -4,16 +4,22 @@
 package scratch
 
 import (
-	"context"
 	"fmt"
-	"maps"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
+)
+
+// phase is how far a content is on its way.
+type phase int
+
+const (
+	written phase = iota
+	sealing       // immutable, and Config.Sealed is being told: who opens it waits
+	sealed
 )
 
 // content is the bytes of one file.
@@ -22,37 +28,54 @@ type content struct {
 	node    *Node
 	account string        // whose room it takes in the budget
 	session *session      // whose quota it takes, too
-	hidden  string        // its name on disk until it is sealed
 	ended   chan struct{} // closed when it is sealed or has lost its name
 
-	size   atomic.Int64 // what stat shows
-	charge atomic.Int64 // what is reserved for it
+	size    atomic.Int64 // what stat shows
+	charge  atomic.Int64 // what is reserved for it in the budget
+	counted atomic.Int64 // what of the session's quota it has
 
-	// Guarded by Area.mu; sealed is written under growing, too. notes is made anew by
-	// each change.
-	sealed bool
-	opener Opener // of a sealed one
+	name name // on disk
 
+	// Guarded by Area.mu.
+	phase  phase
+	lost   bool   // it has no name any more
+	freed  bool   // nor users, nor room
+	keeper Keeper // of a sealed one
+	// file is read-only: for the lease, and for readers. It is nil while nobody uses
+	// the content: a hundred thousand small files need no descriptors.
+	file    *os.File
+	writers int
+	readers int
+	used    time.Time // when it was last seen in use
+	// notes are made anew by each change.
 	notes map[string]string // what its writer says of it
-
-	name name // of a sealed one, on disk
 
 	growing sync.Mutex
 	backed  int64 // the size that the tmpfs knows: at least size
-
-	mu      sync.Mutex
-	file    *os.File // read-only: for the lease and for readers
-	writers int
-	readers int
-	used    time.Time
-	freed   bool
 }
 
-// name is a sealed file's on the tmpfs. Whoever takes it away first, the area or the
-// cache that evicts, the bytes are free then; it is nobody else's by that time.
+// name is a content's on the tmpfs. Whoever takes it away first, the area or the
+// cache that evicts, it is nobody else's by that time.
 type name struct {
 	mu   sync.Mutex
 	disk string // "" without one
+}
+
+func (n *name) get() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.disk
+}
+
+// move makes the name another one. That is nobody's: the area's names are distinct.
+func (n *name) move(to string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := unix.Rename(n.disk, to); err != nil {
+		return err
+	}
+	n.disk = to
+	return nil
 }
 
 func (n *name) unlink() error {
@@ -66,277 +89,126 @@ func (n *name) unlink() error {
 	return err
 }
 
-// Create makes a file and opens it for writing.
-func (n *Node) Create(name string, mode os.FileMode, who Owner) (*Node, *Handle, error) {
-	a := n.area
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if err := n.placeLocked(name, false); err != nil {
-		return nil, nil, err
-	}
-	return n.createLocked(name, uint32(mode), who)
-}
+func procPath(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
 
-func (n *Node) createLocked(name string, mode uint32, who Owner) (*Node, *Handle, error) {
-	a := n.area
-	dir, ok := n.diskLocked()
-	if !ok {
-		return nil, nil, ErrNotExist
-	}
-	c := &content{area: a, hidden: fmt.Sprintf(".unsealed-%d", a.next+1), ended: make(chan struct{}), used: time.Now()}
-	disk := filepath.Join(dir, c.hidden)
-	fd, err := unix.Open(disk, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, nil, translate(err)
-	}
-	writer := os.NewFile(uintptr(fd), disk)
-	if err = a.own(disk, mode&0o7777, who); err == nil {
-		c.file, err = os.Open(disk)
-	}
-	if err != nil {
-		_ = writer.Close()
-		_ = unix.Unlink(disk)
-		return nil, nil, err
-	}
-	kid := n.addLocked(name, false)
-	kid.content, c.node = c, kid
-	c.account = a.accountLocked(kid)
-	c.session = n.sessionLocked()
-	c.writers = 1
-	a.open[c] = struct{}{}
-	return kid, &Handle{content: c, file: writer, writes: true}, nil
-}
-
-// accountLocked is whose room a file takes: the model's, session's or object's.
-func (a *Area) accountLocked(n *Node) string {
-	p, _ := n.pathLocked()
-	first := p
-	for i := range len(p) {
-		if p[i] == '/' {
-			first = p[:i]
-			break
+// openLocked opens the bytes, by name or without.
+func (c *content) openLocked(flags int) (*os.File, error) {
+	path := c.name.get()
+	if c.lost {
+		if c.file == nil {
+			return nil, ErrReplaced // nobody has it any more
 		}
+		path = procPath(c.file)
+		flags &^= unix.O_NOFOLLOW
 	}
-	switch a.cfg.Kind {
-	case Sessions:
-		return "sessions/" + first
-	case Objects:
-		return "objects/" + p
-	}
-	return first
-}
-
-func (c *content) fstat(st *unix.Stat_t) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.freed {
-		return ErrNotExist
-	}
-	err := unix.Fstat(int(c.file.Fd()), st)
-	st.Size = c.size.Load()
-	return err
-}
-
-// OpenWriter opens a file for writing. With trunc it is to be empty: one that has
-// bytes is replaced by a new file, and the answer is ErrReplaced.
-func (n *Node) OpenWriter(trunc bool) (*Handle, error) {
-	a := n.area
-	a.mu.Lock()
-	p, ok := n.pathLocked()
-	c := n.content
-	switch {
-	case !ok || c == nil:
-		a.mu.Unlock()
-		return nil, ErrReplaced
-	case c.sealed:
-		a.mu.Unlock()
-		return nil, ErrSealed
-	case a.cfg.Kind != Sessions && !temporary(p):
-		a.mu.Unlock()
-		return nil, ErrWriting
-	case trunc && c.size.Load() > 0:
-		after, err := n.replaceLocked()
-		a.mu.Unlock()
-		after()
-		if err == nil {
-			err = ErrReplaced
-		}
-		return nil, err
-	}
-	defer a.mu.Unlock()
-	disk, _ := n.diskLocked()
-	f, err := os.OpenFile(disk, os.O_RDWR|unix.O_NOFOLLOW, 0)
+	fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, translate(err)
 	}
-	c.mu.Lock()
-	c.writers++
-	c.mu.Unlock()
-	return &Handle{content: c, file: f, writes: true}, nil
+	return os.NewFile(uintptr(fd), path), nil
 }
 
-// replaceLocked puts a new, empty file of the same owner and mode in a file's place.
-func (n *Node) replaceLocked() (after func(), err error) {
-	var st unix.Stat_t
-	if err := n.content.fstat(&st); err != nil {
-		return func() {}, err
+// useLocked makes the content one that is in use.
+func (c *content) useLocked() error {
+	if c.file != nil {
+		return nil
 	}
-	parent, name := n.parent, n.name
-	after, err = n.removeLocked()
+	f, err := c.openLocked(unix.O_RDONLY | unix.O_NOFOLLOW)
 	if err != nil {
-		return after, err
+		return err
 	}
-	_, h, err := parent.createLocked(name, st.Mode, Owner{st.Uid, st.Gid})
-	if err != nil {
-		return after, err
-	}
-	first := after
-	return func() { first(); h.Close() }, nil
-}
-
-// Open opens a file for reading. One that is to be sealed is waited for, unless
-// nonblock.
-func (n *Node) Open(ctx context.Context, nonblock bool) (Content, error) {
-	a := n.area
-	for {
-		a.mu.Lock()
-		p, ok := n.pathLocked()
-		c := n.content
-		if !ok || c == nil {
-			a.mu.Unlock()
-			return nil, ErrReplaced
-		}
-		if c.sealed && c.opener != nil {
-			open := c.opener
-			a.mu.Unlock()
-			return open(ctx)
-		}
-		if c.sealed || a.cfg.Kind == Sessions || temporary(p) {
-			r, err := c.reader()
-			a.mu.Unlock()
-			return r, err
-		}
-		a.mu.Unlock()
-		c.trySeal()
-		if nonblock {
-			select {
-			case <-c.ended:
-				continue
-			default:
-				return nil, ErrNotReady
-			}
-		}
-		select {
-		case <-c.ended:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-}
-
-func (c *content) reader() (Content, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.freed {
-		return nil, ErrReplaced
-	}
-	c.readers++
-	return &Handle{content: c, file: c.file}, nil
-}
-
-// Handle is one open file. It satisfies fs.Content; one that writes fs.Writer.
-type Handle struct {
-	content *content
-	file    *os.File // a writer's own, or the content's
-	writes  bool
-	once    sync.Once
-}
-
-// ReadAt reads what has been written so far.
-func (h *Handle) ReadAt(p []byte, off int64) (int, error) {
-	left := h.content.size.Load() - off
-	if left <= 0 {
-		return 0, eof
-	}
-	short := int64(len(p)) > left
-	if short {
-		p = p[:left]
-	}
-	n, err := h.file.ReadAt(p, off)
-	if err == nil && short {
-		err = eof
-	}
-	return n, err
-}
-
-// OpenBacking returns a fresh read-only descriptor. The kernel opens it anew as the
-// client asked.
-func (h *Handle) OpenBacking() (int, error) {
-	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", h.file.Fd()), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return -1, fmt.Errorf("open backing of %s: %w", h.file.Name(), err)
-	}
-	return fd, nil
-}
-
-// Unsettled marks a handle as one of a file that may be larger on the tmpfs than what
-// there is of it.
-func (h *Handle) Unsettled() {}
-
-// Close gives the handle back; it is idempotent.
-func (h *Handle) Close() {
-	h.once.Do(func() {
-		c := h.content
-		c.mu.Lock()
-		c.used = time.Now()
-		if h.writes {
-			_ = h.file.Close()
-			c.writers--
-		} else {
-			c.readers--
-		}
-		last := h.writes && c.writers == 0
-		c.mu.Unlock()
-		if last {
-			c.trim()
-			c.trySeal()
-		}
-		c.area.settle(c)
-	})
-}
-
-// Limits of what a writer may say of a file.
-const (
-	maxNotes = 8
-	maxNote  = 4 << 10
-)
-
-// Note keeps what a writer says of a file: its dtype, its shape.
-func (n *Node) Note(name, value string) error {
-	n.area.mu.Lock()
-	defer n.area.mu.Unlock()
-	c := n.content
-	if c == nil || c.sealed {
-		return ErrPlace
-	}
-	if len(value) > maxNote || len(c.notes) >= maxNotes && c.notes[name] == "" {
-		return ErrNoSpace
-	}
-	notes := maps.Clone(c.notes)
-	if notes == nil {
-		notes = make(map[string]string)
-	}
-	notes[name] = value
-	c.notes = notes
+	c.file = f
+	c.area.busy[c] = struct{}{}
 	return nil
 }
 
-// Notes returns what the writer said. The map is not to be changed.
-func (n *Node) Notes() map[string]string {
-	n.area.mu.Lock()
-	defer n.area.mu.Unlock()
-	if n.content == nil {
-		return nil
+// restLocked follows the end of a use: what nobody has open or mapped any more needs
+// no descriptor, and without a name no room. after is called without the lock.
+func (c *content) restLocked() (after func()) {
+	if c.writers+c.readers > 0 || c.phase == sealing {
+		return func() {}
 	}
-	return n.content.notes
+	f := c.file
+	if f != nil {
+		// The keeper has a descriptor of its own, and asks its own lease.
+		if c.area.cfg.Leases && c.keeper == nil && !lease(f, unix.F_WRLCK) {
+			return func() {}
+		}
+		c.file = nil
+		delete(c.area.busy, c)
+		c.used = time.Now()
+		c.session.touch()
+		c.area.temporaryLocked(c)
+	}
+	free := c.lost && !c.freed
+	c.freed = c.lost
+	return func() {
+		if f != nil {
+			_ = f.Close()
+		}
+		if free {
+			c.give(c.charge.Load())
+			c.session.give(c.counted.Swap(0))
+		}
+	}
+}
+
+// lease says whether the kernel grants a lease: for writing while nobody else has the
+// file open or mapped, for reading while nobody can write it.
+func lease(f *os.File, kind int) bool {
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, kind); err != nil {
+		return false
+	}
+	_, _ = unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
+	return true
+}
+
+// settle does what is to be done when a use may have ended: it seals, it frees.
+func (c *content) settle() {
+	c.trySeal()
+	c.area.mu.Lock()
+	after := c.restLocked()
+	c.area.mu.Unlock()
+	after()
+}
+
+// loseLocked follows the loss of the name p. What is not sealed keeps its name on disk
+// until after: that is nobody else's.
+func (c *content) loseLocked(p string) (after func()) {
+	a := c.area
+	c.lost = true
+	delete(a.open, c)
+	sealed := c.phase == sealed // else the one who seals it tells
+	switch c.phase {
+	case written:
+		close(c.ended)
+	default:
+		_ = c.name.unlink()
+	}
+	return func() {
+		_ = c.name.unlink()
+		if sealed {
+			a.removed(p, c.keeper)
+		}
+		c.settle()
+	}
+}
+
+func (c *content) fstatLocked(st *unix.Stat_t) error {
+	if c.file == nil {
+		return ErrReplaced
+	}
+	if err := unix.Fstat(int(c.file.Fd()), st); err != nil {
+		return err
+	}
+	c.showLocked(st)
+	return nil
+}
+
+// showLocked puts what there is in place of what the tmpfs knows.
+func (c *content) showLocked(st *unix.Stat_t) {
+	if c.phase == written {
+		st.Size = c.size.Load()
+		st.Blocks = (c.charge.Load() + 511) / 512
+	}
 }

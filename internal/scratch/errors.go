@@ -26,6 +26,12 @@ var (
 	ErrElsewhere = errors.New("another session or area")
 	// ErrReplaced says that the name stands for a new, empty file by now.
 	ErrReplaced = errors.New("replaced by a new file")
+	// ErrName says that a name or path is too long.
+	ErrName = errors.New("name too long")
+	// ErrUnsupported says that room cannot be taken beyond the end of a file.
+	ErrUnsupported = errors.New("not supported here")
+	// ErrNoFiles says that the daemon has as many files open as it may have.
+	ErrNoFiles = errors.New("too many open files")
 	// ErrNotReady is the answer to a non-blocking open of what is not sealed.
 	ErrNotReady = errors.New("not sealed yet")
 )

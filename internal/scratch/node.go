@@ -4,13 +4,9 @@
 package scratch
 
 import (
-	"errors"
-	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,6 +23,7 @@ type Node struct {
 	// Guarded by Area.mu.
 	parent  *Node // nil for the root, and without a name
 	name    string
+	mode    uint32           // what it shows: the daemon needs more on disk, see onDisk
 	kids    map[string]*Node // of a folder
 	content *content         // of a file
 	session *session         // of a session's folder
@@ -62,17 +59,14 @@ func (n *Node) pathLocked() (string, bool) {
 	return strings.Join(parts, "/"), true
 }
 
-// diskLocked is where the node lies on the tmpfs. A file that is not sealed has a
-// hidden name there: who scans the folder for models does not find it.
+// diskLocked is where the node lies on the tmpfs, while it has a name. A file that is
+// not sealed lies elsewhere: who scans the folder for models does not find it.
 func (n *Node) diskLocked() (string, bool) {
+	if n.content != nil {
+		return n.content.name.get(), !n.content.lost
+	}
 	p, ok := n.pathLocked()
-	if !ok {
-		return "", false
-	}
-	if n.content != nil && !n.content.sealed {
-		p = filepath.Join(filepath.Dir(p), n.content.hidden)
-	}
-	return filepath.Join(n.area.cfg.Dir, p), true
+	return filepath.Join(n.area.cfg.Dir, p), ok
 }
 
 // Lookup finds a name in a folder.
@@ -102,26 +96,30 @@ func (n *Node) Name() string {
 	return n.name
 }
 
-// Stat is what the tmpfs says of a node, with the true size of a file.
+// Stat is what the tmpfs says of a node, with the true size of a file and the mode
+// that was given to it. Without a name it is ErrReplaced, but for a file that somebody
+// has open.
 func (n *Node) Stat() (unix.Stat_t, error) {
 	n.area.mu.Lock()
 	defer n.area.mu.Unlock()
 	var st unix.Stat_t
-	disk, ok := n.diskLocked()
-	if !ok {
-		if n.content == nil {
-			return st, ErrReplaced // the kernel looks again: there may be another one
-		}
-		err := n.content.fstat(&st)
+	var err error
+	disk, named := n.diskLocked()
+	switch {
+	case named:
+		err = translate(unix.Lstat(disk, &st))
+	case n.content != nil:
+		err = n.content.fstatLocked(&st)
+	default:
+		err = ErrReplaced // the kernel looks again: there may be another one
+	}
+	if err != nil {
 		return st, err
 	}
-	if err := unix.Lstat(disk, &st); err != nil {
-		return st, translate(err)
+	if n.content != nil {
+		n.content.showLocked(&st)
 	}
-	if n.content != nil && !n.content.sealed {
-		st.Size = n.content.size.Load()
-		st.Blocks = (n.content.charge.Load() + 511) / 512
-	}
+	st.Mode = st.Mode&^0o7777 | n.mode
 	return st, nil
 }
 
@@ -129,311 +127,76 @@ func (n *Node) Stat() (unix.Stat_t, error) {
 func (n *Node) Sealed() bool {
 	n.area.mu.Lock()
 	defer n.area.mu.Unlock()
-	return n.content != nil && n.content.sealed
+	return n.content != nil && n.content.phase == sealed
 }
 
-// addLocked puts a new node under a name.
-func (n *Node) addLocked(name string, folder bool) *Node {
-	n.area.next++
-	kid := &Node{area: n.area, id: n.area.next, folder: folder, parent: n, name: name}
-	if folder {
-		kid.kids = make(map[string]*Node)
-	}
-	n.kids[name] = kid
-	return kid
-}
-
-// placeLocked says whether something may be made in a folder: files lie in a model,
-// a session or a user's folder, never beside them.
-func (n *Node) placeLocked(name string, folder bool) error {
-	if _, ok := n.pathLocked(); !ok {
-		return ErrNotExist
-	}
+// onDisk is a node's mode on disk. A daemon without privileges must get at what its
+// owner denies himself.
+func (a *Area) onDisk(n *Node) uint32 {
 	switch {
-	case n.kids[name] != nil:
-		return fmt.Errorf("%s: %w", name, ErrExist)
-	case n == n.area.root && (!folder || n.area.cfg.Kind == Objects):
-		return fmt.Errorf("%s: %w", name, ErrPlace)
+	case a.cfg.GiveAway:
+		return n.mode
+	case n.folder:
+		return n.mode | 0o700
 	}
-	return nil
+	return n.mode | 0o600
 }
 
-// Mkdir makes a folder.
-func (n *Node) Mkdir(name string, mode os.FileMode, who Owner) (*Node, error) {
-	n.area.mu.Lock()
-	defer n.area.mu.Unlock()
-	if err := n.placeLocked(name, true); err != nil {
-		return nil, err
-	}
-	return n.mkdirLocked(name, mode, who)
+// fileMode is a file's: no rights for who runs it, as the mount is nosuid and a write
+// would have to take them off.
+func fileMode(mode uint32) uint32 { return mode & 0o1777 }
+
+// Chmod, Chown and Chtimes change a node's attributes, also a sealed file's: its bytes
+// are what is immutable.
+func (n *Node) Chmod(mode uint32) error {
+	return n.change(func(disk string) error {
+		before := n.mode
+		n.mode = mode & 0o7777
+		if !n.folder {
+			n.mode = fileMode(mode)
+		}
+		err := unix.Chmod(disk, n.area.onDisk(n))
+		if err != nil {
+			n.mode = before
+		}
+		return err
+	})
 }
 
-func (n *Node) mkdirLocked(name string, mode os.FileMode, who Owner) (*Node, error) {
-	disk, ok := n.diskLocked()
-	if !ok {
-		return nil, ErrNotExist
-	}
-	disk = filepath.Join(disk, name)
-	if err := unix.Mkdir(disk, 0o700); err != nil {
-		return nil, translate(err)
-	}
-	err := n.area.own(disk, uint32(mode)&0o7777, who)
-	if err == nil {
-		err = n.area.watch(disk)
-	}
-	if err != nil {
-		_ = unix.Rmdir(disk)
-		return nil, err
-	}
-	kid := n.addLocked(name, true)
-	if n.area.cfg.Kind == Sessions && n == n.area.root {
-		kid.session = &session{quota: n.area.cfg.Quota, ttl: n.area.cfg.TTL, used: time.Now()}
-		n.area.wakeLocked(kid.session.ttl)
-	}
-	return kid, nil
-}
-
-// own gives what was just made to its maker.
-func (a *Area) own(disk string, mode uint32, who Owner) error {
-	if a.cfg.GiveAway {
-		if err := unix.Lchown(disk, int(who.Uid), int(who.Gid)); err != nil {
+// Chown gives a node to somebody, if the daemon may; -1 stays.
+func (n *Node) Chown(uid, gid int) error {
+	return n.change(func(disk string) error {
+		if err := unix.Chown(disk, uid, gid); err != nil {
 			return err
 		}
-	} else if int(who.Uid) != os.Geteuid() {
-		return fmt.Errorf("an unprivileged daemon keeps no files of others: %w", os.ErrPermission)
-	}
-	return unix.Chmod(disk, mode)
-}
-
-// Home is the folder of a user in objects/, 0700; it is made when somebody looks.
-func (a *Area) Home(who Owner) (*Node, error) {
-	name := fmt.Sprint(who.Uid)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if kid := a.root.kids[name]; kid != nil {
-		return kid, nil
-	}
-	return a.root.mkdirLocked(name, 0o700, who)
-}
-
-// Remove takes a name away. The bytes of a file stay with those who have them.
-func (n *Node) Remove(name string, folder bool) error {
-	a := n.area
-	a.mu.Lock()
-	kid, ok := n.kids[name]
-	if !ok || kid.folder != folder {
-		a.mu.Unlock()
-		return ErrNotExist
-	}
-	if folder && len(kid.kids) > 0 {
-		a.mu.Unlock()
-		return ErrNotEmpty
-	}
-	after, err := kid.removeLocked()
-	a.mu.Unlock()
-	after()
-	return err
-}
-
-// removeLocked takes the node's name away, on disk too. after is to be called
-// without the lock.
-func (n *Node) removeLocked() (after func(), err error) {
-	disk, ok := n.diskLocked()
-	if !ok {
-		return func() {}, ErrNotExist
-	}
-	p, _ := n.pathLocked()
-	switch {
-	case n.folder:
-		err = unix.Rmdir(disk)
-	case n.content.sealed:
-		err = n.content.name.unlink()
-	default:
-		err = unix.Unlink(disk)
-	}
-	if err != nil && !errors.Is(err, unix.ENOENT) {
-		return func() {}, translate(err)
-	}
-	delete(n.parent.kids, n.name)
-	n.parent = nil
-	if n.folder {
-		return func() {}, nil
-	}
-	return n.content.lost(p), nil
-}
-
-// removeAllLocked takes away a node and all below; the functions are to be called
-// without the lock.
-func (n *Node) removeAllLocked(done []func()) []func() {
-	for _, kid := range n.kids {
-		done = kid.removeAllLocked(done)
-	}
-	after, err := n.removeLocked()
-	if err != nil {
-		n.area.cfg.Log.Warn("cannot be removed", "name", n.name, "error", err)
-	}
-	return append(done, after)
-}
-
-// contentsLocked are those of a node and of all below.
-func (n *Node) contentsLocked(to []*content) []*content {
-	if n.content != nil {
-		return append(to, n.content)
-	}
-	for _, kid := range n.kids {
-		to = kid.contentsLocked(to)
-	}
-	return to
-}
-
-// Rename moves a name, over a file or an empty folder unless exclusive. What holds
-// sealed files stays where it is: they are known by their place.
-func (n *Node) Rename(name string, to *Node, newName string, exclusive bool) error {
-	a := n.area
-	if to.area != a {
-		return ErrElsewhere
-	}
-	a.mu.Lock()
-	after, err := n.renameLocked(name, to, newName, exclusive)
-	var open []*content
-	if err == nil {
-		open = a.openLocked() // under their final name now, perhaps
-	}
-	a.mu.Unlock()
-	after()
-	for _, c := range open {
-		c.trySeal()
-	}
-	return err
-}
-
-func (n *Node) renameLocked(name string, to *Node, newName string, exclusive bool) (after func(), err error) {
-	after = func() {}
-	kid := n.kids[name]
-	old := to.kids[newName]
-	switch {
-	case kid == nil:
-		return after, ErrNotExist
-	case kid == old:
-		return after, nil
-	case old != nil && exclusive:
-		return after, ErrExist
-	case old != nil && old.folder != kid.folder, kid.isAbove(to):
-		return after, ErrPlace
-	case old != nil && old.folder && len(old.kids) > 0:
-		return after, ErrNotEmpty
-	case kid.hasSealed():
-		return after, ErrSealed
-	case (to == n.area.root) != (n == n.area.root), to.sessionLocked() != n.sessionLocked():
-		return after, ErrElsewhere // a model or a session stays one
-	}
-	from, ok := kid.diskLocked()
-	toDisk, ok2 := to.diskLocked()
-	if !ok || !ok2 {
-		return after, ErrNotExist
-	}
-	if old != nil {
-		if after, err = old.removeLocked(); err != nil {
-			return after, err
-		}
-	}
-	target := filepath.Join(toDisk, newName)
-	if kid.content != nil {
-		target = filepath.Join(toDisk, kid.content.hidden)
-	}
-	if err := unix.Rename(from, target); err != nil {
-		return after, translate(err)
-	}
-	delete(n.kids, name)
-	kid.parent, kid.name = to, newName
-	to.kids[newName] = kid
-	return after, nil
-}
-
-// sessionLocked is the session that a node lies in; nil elsewhere.
-func (n *Node) sessionLocked() *session {
-	for at := n; at != nil; at = at.parent {
-		if at.session != nil {
-			return at.session
-		}
-	}
-	return nil
-}
-
-// isAbove says whether a folder is o, or lies above it.
-func (n *Node) isAbove(o *Node) bool {
-	for at := o; at != nil; at = at.parent {
-		if at == n {
-			return true
-		}
-	}
-	return false
-}
-
-// hasSealed says whether the node, or anything below, is sealed.
-func (n *Node) hasSealed() bool {
-	if n.content != nil {
-		return n.content.sealed
-	}
-	for _, kid := range n.kids {
-		if kid.hasSealed() {
-			return true
-		}
-	}
-	return false
-}
-
-// Chmod changes a node's permissions, also a sealed file's: its bytes are what is
-// immutable.
-func (n *Node) Chmod(mode uint32) error {
-	return n.onDisk(func(disk string) error { return unix.Chmod(disk, mode&0o7777) })
-}
-
-// Chown gives a node to somebody; -1 stays.
-func (n *Node) Chown(uid, gid int) error {
-	if !n.area.cfg.GiveAway {
-		return os.ErrPermission
-	}
-	return n.onDisk(func(disk string) error { return unix.Lchown(disk, uid, gid) })
+		return unix.Chmod(disk, n.area.onDisk(n)) // the kernel takes bits off
+	})
 }
 
 // Chtimes sets times, in nanoseconds since 1970; unix.UTIME_OMIT stays.
 func (n *Node) Chtimes(times [2]unix.Timespec) error {
-	return n.onDisk(func(disk string) error {
-		return unix.UtimesNanoAt(unix.AT_FDCWD, disk, times[:], unix.AT_SYMLINK_NOFOLLOW)
-	})
+	return n.change(func(disk string) error { return unix.UtimesNanoAt(unix.AT_FDCWD, disk, times[:], 0) })
 }
 
-func (n *Node) onDisk(change func(disk string) error) error {
+// change changes what the tmpfs has of a node, by its name or without.
+func (n *Node) change(f func(disk string) error) error {
 	n.area.mu.Lock()
 	defer n.area.mu.Unlock()
 	disk, ok := n.diskLocked()
-	if !ok {
-		return ErrNotExist
+	switch {
+	case ok:
+	case n.content == nil, n.content.file == nil:
+		return ErrReplaced
+	default:
+		disk = procPath(n.content.file)
 	}
-	return translate(change(disk))
+	return translate(f(disk))
 }
 
-// Forget takes away what lies at a path and below, whose files on disk may be gone
-// already, and the folders above that are empty then.
-func (a *Area) Forget(p string) {
-	a.mu.Lock()
-	at := a.root
-	for part := range strings.SplitSeq(p, "/") {
-		if at = at.kids[part]; at == nil {
-			a.mu.Unlock()
-			return
-		}
-	}
-	above := at.parent
-	done := at.removeAllLocked(nil)
-	for above != a.root && len(above.kids) == 0 && (a.cfg.Kind != Objects || above.parent != a.root) {
-		n := above
-		above = n.parent
-		done = n.removeAllLocked(done)
-	}
-	a.mu.Unlock()
-	for _, f := range done {
-		f()
+// touchLocked notes that a folder has other names now.
+func (n *Node) touchLocked() {
+	if disk, ok := n.diskLocked(); ok {
+		times := []unix.Timespec{{Nsec: unix.UTIME_OMIT}, {Nsec: unix.UTIME_NOW}}
+		_ = unix.UtimesNanoAt(unix.AT_FDCWD, disk, times, 0)
 	}
 }

@@ -5,22 +5,18 @@ package scratch
 
 import (
 	"cmp"
-	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// openLocked are the contents that are not sealed, the smallest first: a model's
-// config.json, which says how far the model goes, before its weights.
-func (a *Area) openLocked() []*content {
-	out := make([]*content, 0, len(a.open))
-	for c := range a.open {
-		out = append(out, c)
-	}
-	slices.SortFunc(out, func(x, y *content) int { return cmp.Compare(x.size.Load(), y.size.Load()) })
-	return out
+// bySize sorts contents, the smallest first: a model's config.json, which says how
+// far the model goes, before its weights.
+func bySize(list []*content) []*content {
+	slices.SortFunc(list, func(x, y *content) int { return cmp.Compare(x.size.Load(), y.size.Load()) })
+	return list
 }
 
 // trySeal seals a content that bears its final name and that nobody can write any
@@ -31,73 +27,81 @@ func (c *content) trySeal() {
 		return
 	}
 	a.mu.Lock()
-	p, disk, ok := c.sealLocked()
+	f, ok := c.sealLocked()
 	a.mu.Unlock()
 	if !ok {
 		return
 	}
-	size, account := c.charge.Load(), c.account
-	var opener Opener
-	if a.cfg.Sealed != nil {
-		var err error
-		if opener, err = a.cfg.Sealed(p, disk, size, account, c.name.unlink); err != nil {
-			a.cfg.Log.Warn("a sealed file stays outside of the cache", "path", p, "error", err)
-		}
+	keeper, err := a.cfg.Sealed(f)
+	if err != nil {
+		keeper = nil
+		a.cfg.Log.Warn("a sealed file stays outside of the cache", "path", f.Path, "error", err)
 	}
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	if opener != nil { // its room is the cache's by now
-		c.opener = opener
+	c.phase, c.keeper = sealed, keeper
+	if keeper != nil { // its room is the keeper's by now
 		a.charged.Add(-c.charge.Swap(0))
-		c.mu.Lock()
-		_ = c.file.Close()
-		c.freed = true
-		c.mu.Unlock()
 	}
+	lost := c.lost
 	close(c.ended)
+	a.mu.Unlock()
+	if lost {
+		a.removed(f.Path, keeper)
+	}
 }
 
-// sealLocked takes the file its hidden name, if its time has come.
-func (c *content) sealLocked() (p, disk string, ok bool) {
+// sealLocked gives the file its final name on disk, if its time has come. Where nobody
+// uses it there is no descriptor, and nobody to ask about.
+func (c *content) sealLocked() (f File, ok bool) {
+	a := c.area
 	p, named := c.node.pathLocked()
-	if !named || c.sealed || temporary(p) {
-		return "", "", false
+	if !named || c.phase != written || c.writers > 0 || temporary(p) {
+		return f, false
 	}
-	if !c.growing.TryLock() { // who grows it tries again afterwards
-		return "", "", false
+	if a.cfg.Leases && c.file != nil && !lease(c.file, unix.F_RDLCK) {
+		return f, false
 	}
-	defer c.growing.Unlock()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.writers > 0 || c.freed || !c.nobodyWrites() {
-		return "", "", false
+	to := filepath.Join(a.cfg.Dir, p)
+	if err := c.name.move(to); err != nil {
+		a.cfg.Log.Warn("cannot be sealed", "path", p, "error", err)
+		return f, false
 	}
-	c.trimLocked()
-	from, _ := c.node.diskLocked()
-	to := filepath.Join(c.area.cfg.Dir, p)
-	if err := os.Rename(from, to); err != nil {
-		return "", "", false
+	if err := unix.Chmod(to, a.onDisk(c.node)); err != nil {
+		a.cfg.Log.Warn("mode of a sealed file", "path", p, "error", err)
 	}
-	c.sealed = true
-	c.name.disk = to
-	delete(c.area.open, c)
-	return p, to, true
+	c.phase = sealing
+	delete(a.open, c)
+	return File{Path: p, Disk: to, Charged: c.charge.Load(), Account: c.account, Unlink: c.name.unlink}, true
 }
 
-// nobodyWrites asks the kernel, on a fresh descriptor: a read lease is refused while
-// any descriptor or mapping for writing lives.
-func (c *content) nobodyWrites() bool {
-	if !c.area.cfg.Leases {
-		return true // the count of writers is exact
+func (a *Area) removed(p string, keeper Keeper) {
+	if keeper != nil {
+		keeper.Lost()
 	}
-	fd, err := unix.Open(path(c.file), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return false
+	a.cfg.Removed(p)
+}
+
+// Top is the topmost folder on the way to a path that itself holds a sealed file of
+// which marks is true, at most depth folders below the root; "" if there is none.
+func (a *Area) Top(p string, depth int, marks func(name string) bool) string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	at := a.root
+	for end := 0; depth > 0; depth-- {
+		next := strings.IndexByte(p[end:], '/')
+		if next < 0 {
+			return ""
+		}
+		if at = at.kids[p[end:end+next]]; at == nil {
+			return ""
+		}
+		end += next
+		for _, kid := range at.kids {
+			if c := kid.content; c != nil && c.phase != written && marks(kid.name) {
+				return p[:end]
+			}
+		}
+		end++
 	}
-	defer unix.Close(fd)
-	if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_RDLCK); err != nil {
-		return false
-	}
-	_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETLEASE, unix.F_UNLCK)
-	return true
+	return ""
 }

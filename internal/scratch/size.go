@@ -7,19 +7,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"time"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
-
-var eof = io.EOF
 
 const (
 	pageSize = 4096
 	hugePage = 2 << 20
 	// growing is from which size of a write on a file is taken for a large one.
 	growing = 64 << 10
+	// largest is more than any memory: sums of it do not overflow.
+	largest = 1 << 60
 )
 
 func roundUp(n, unit int64) int64 { return (n + unit - 1) / unit * unit }
@@ -31,138 +30,139 @@ func (h *Handle) WriteAt(p []byte, off int64) (int, error) {
 		return 0, unix.EBADF
 	}
 	end := off + int64(len(p))
-	if end < off {
-		return 0, unix.EFBIG
+	if off > largest || end > largest {
+		return 0, ErrNoSpace
 	}
 	c.growing.Lock()
 	defer c.growing.Unlock()
 	if end > c.size.Load() {
-		if err := c.growLocked(context.Background(), h, end, len(p) >= growing); err != nil {
+		if err := c.growLocked(context.Background(), h.file, end, len(p) >= growing); err != nil {
 			return 0, err
 		}
+		defer c.recountLocked() // what a short write leaves
 	}
 	n, err := h.file.WriteAt(p, off)
 	if now := off + int64(n); n > 0 && now > c.size.Load() {
 		c.size.Store(now)
 	}
-	c.touch()
 	return n, translate(err)
 }
 
-// Resize makes a file as large as size.
-func (n *Node) Resize(ctx context.Context, size int64) error {
+// Resize makes a file as large as size. open says that the caller has the file open
+// for writing; else a file under its final name is its writer's.
+func (n *Node) Resize(ctx context.Context, size int64, open bool) error {
+	h, err := n.resizer(size, open)
+	if h == nil {
+		return err
+	}
+	defer h.Close()
+	return h.resize(ctx, size)
+}
+
+// resizer opens a file whose size is to change; nil if it is that size already.
+func (n *Node) resizer(size int64, open bool) (*Handle, error) {
 	a := n.area
 	a.mu.Lock()
-	c, disk := n.content, ""
-	var ok bool
-	if c != nil {
-		disk, ok = n.diskLocked()
-	}
+	defer a.mu.Unlock()
+	c := n.content
+	p, named := n.pathLocked()
 	switch {
 	case c == nil:
-		a.mu.Unlock()
-		return ErrPlace
-	case c.sealed:
-		a.mu.Unlock()
-		return ErrSealed
-	case size < c.size.Load():
-		a.mu.Unlock()
-		return fmt.Errorf("from %d to %d bytes: %w", c.size.Load(), size, ErrShrink)
+		return nil, ErrPlace
+	case c.phase != written:
+		return nil, ErrSealed
+	case named && !open && a.cfg.Kind != Sessions && !temporary(p):
+		return nil, ErrWriting
 	case size == c.size.Load():
-		a.mu.Unlock()
-		return nil
-	case !ok: // without a name it is reached by nobody's truncate(2), but by ftruncate
-		disk = fmt.Sprintf("/proc/self/fd/%d", c.file.Fd())
+		return nil, nil
+	case size > largest:
+		return nil, ErrNoSpace
 	}
-	a.mu.Unlock()
-	fd, err := unix.Open(disk, unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return translate(err)
-	}
-	defer unix.Close(fd)
-	if err := c.resize(ctx, fd, size); err != nil {
-		return err
-	}
-	c.trySeal() // one that waited for this
-	return nil
+	return c.writerLocked()
 }
 
-func (c *content) resize(ctx context.Context, fd int, size int64) error {
+func (h *Handle) resize(ctx context.Context, size int64) error {
+	c := h.content
 	c.growing.Lock()
 	defer c.growing.Unlock()
-	if c.sealed { // meanwhile: it is written under this lock too
-		return ErrSealed
+	if now := c.size.Load(); size < now {
+		return fmt.Errorf("from %d to %d bytes: %w", now, size, ErrShrink)
 	}
-	if err := c.growFDLocked(ctx, fd, size, size); err != nil {
+	if err := c.growLocked(ctx, h.file, size, false); err != nil {
 		return err
 	}
-	c.size.Store(max(size, c.size.Load()))
-	c.touch()
+	c.size.Store(size)
 	return nil
 }
 
-func (c *content) touch() {
-	c.mu.Lock()
-	c.used = time.Now()
-	c.mu.Unlock()
-}
-
-// Allocate takes room up to off+n, and makes the file as large unless keep.
+// Allocate takes room up to off+n, and makes the file as large. Room beyond the end of
+// a file that stays as it is (keep) cannot be had.
 func (h *Handle) Allocate(ctx context.Context, off, n int64, keep bool) error {
 	c := h.content
-	end := off + n
-	if !h.writes || end < off {
+	switch {
+	case !h.writes:
 		return unix.EBADF
+	case off > largest || n > largest-off:
+		return ErrNoSpace
 	}
+	end := off + n
 	c.growing.Lock()
 	defer c.growing.Unlock()
-	if keep || end <= c.size.Load() {
+	switch {
+	case end <= c.size.Load():
 		return nil // all that there is has its room
+	case keep:
+		return ErrUnsupported
 	}
-	if err := c.growLocked(ctx, h, end, false); err != nil {
+	if err := c.growLocked(ctx, h.file, end, false); err != nil {
 		return err
 	}
 	c.size.Store(end)
 	return nil
 }
 
-// growLocked makes room up to end. A large file takes whole huge pages ahead, if they
-// fit: pages of its size are chosen when they are taken.
-func (c *content) growLocked(ctx context.Context, h *Handle, end int64, large bool) error {
-	fd := int(h.file.Fd())
-	if end <= c.backed {
-		return nil
+// growLocked makes room up to end, in the quota and in memory. A large file takes
+// whole huge pages ahead, if they fit: pages of its size are chosen when they are
+// taken.
+func (c *content) growLocked(ctx context.Context, f *os.File, end int64, large bool) (err error) {
+	more := roundUp(end, pageSize) - c.counted.Load()
+	if err := c.session.take(more); err != nil {
+		return err
 	}
+	c.counted.Add(max(more, 0))
+	defer func() {
+		if err != nil {
+			c.recountLocked()
+		}
+	}()
 	if large && c.area.cfg.HugePages {
-		ahead := roundUp(end, hugePage)
-		err := c.growFDLocked(ctx, fd, ahead, end)
+		err := c.backLocked(ctx, f, roundUp(end, hugePage))
 		if !errors.Is(err, ErrNoSpace) {
 			return err
 		}
 	}
-	return c.growFDLocked(ctx, fd, end, end)
+	return c.backLocked(ctx, f, end)
 }
 
-// growFDLocked takes the room for a backing of size bytes, of which quotas count
-// those up to end.
-func (c *content) growFDLocked(ctx context.Context, fd int, size, end int64) error {
+// recountLocked gives the quota back what no byte is in.
+func (c *content) recountLocked() {
+	over := c.counted.Load() - roundUp(c.size.Load(), pageSize)
+	if over > 0 {
+		c.counted.Add(-over)
+		c.session.give(over)
+	}
+}
+
+// backLocked takes the memory for a file of size bytes.
+func (c *content) backLocked(ctx context.Context, f *os.File, size int64) error {
 	if size <= c.backed {
 		return nil
 	}
 	more := roundUp(size, pageSize) - c.charge.Load()
-	if err := c.take(ctx, more, roundUp(end, pageSize)-c.charge.Load()); err != nil {
+	if err := c.take(ctx, more); err != nil {
 		return err
 	}
-	err := unix.Ftruncate(fd, size)
-	for err == nil {
-		err = unix.Fallocate(fd, 0, c.backed, size-c.backed)
-		if err != unix.EINTR {
-			break
-		}
-		err = nil
-	}
-	if err != nil {
-		_ = unix.Ftruncate(fd, c.backed)
+	if err := c.area.cfg.Extend(f, c.backed, size); err != nil {
 		c.give(more)
 		return translate(err)
 	}
@@ -170,20 +170,12 @@ func (c *content) growFDLocked(ctx context.Context, fd int, size, end int64) err
 	return nil
 }
 
-// take reserves bytes of the budget; quota is how many of them the session's counts.
-func (c *content) take(ctx context.Context, bytes, quota int64) error {
+// take reserves bytes of the budget.
+func (c *content) take(ctx context.Context, bytes int64) error {
 	if bytes <= 0 {
 		return nil
 	}
-	if s := c.session; s != nil {
-		if err := s.take(bytes, quota); err != nil {
-			return err
-		}
-	}
 	if err := c.area.cfg.Room.Reserve(ctx, c.account, bytes); err != nil {
-		if s := c.session; s != nil {
-			s.give(bytes)
-		}
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -198,39 +190,29 @@ func (c *content) give(bytes int64) {
 	if bytes <= 0 {
 		return
 	}
-	if s := c.session; s != nil {
-		s.give(bytes)
-	}
 	c.area.cfg.Room.Unreserve(c.account, bytes)
 	c.charge.Add(-bytes)
 	c.area.charged.Add(-bytes)
 }
 
-// trim gives back what was taken ahead, when nobody writes any more.
-func (c *content) trim() {
-	c.growing.Lock()
-	defer c.growing.Unlock()
-	c.mu.Lock()
-	idle := c.writers == 0 && !c.freed
-	c.mu.Unlock()
-	if idle {
-		c.trimLocked()
-	}
-}
-
-// trimLocked is trim under growing.
-func (c *content) trimLocked() {
+// trimLocked gives back what was taken ahead. The file's time stays: nothing of it is
+// written.
+func (c *content) trimLocked(f *os.File) {
 	size := c.size.Load()
 	if c.backed <= size {
 		return
 	}
-	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", c.file.Fd()), unix.O_RDWR|unix.O_CLOEXEC, 0)
+	var st unix.Stat_t
+	err := unix.Fstat(int(f.Fd()), &st)
+	if err == nil {
+		err = unix.Ftruncate(int(f.Fd()), size)
+	}
 	if err != nil {
+		c.area.cfg.Log.Warn("room that was taken ahead stays", "file", f.Name(), "error", err)
 		return
 	}
-	defer unix.Close(fd)
-	if unix.Ftruncate(fd, size) == nil {
-		c.backed = size
-		c.give(c.charge.Load() - roundUp(size, pageSize))
-	}
+	times := [2]unix.Timespec{{Nsec: unix.UTIME_OMIT}, st.Mtim}
+	_ = unix.UtimesNanoAt(unix.AT_FDCWD, procPath(f), times[:], 0)
+	c.backed = size
+	c.give(c.charge.Load() - roundUp(size, pageSize))
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/modelfs/modelfs/fs"
 	"github.com/modelfs/modelfs/internal/catalog"
+	"github.com/modelfs/modelfs/internal/scratch"
 )
 
 // side says which half of the tree a folder of names is in: both hold the same
@@ -149,37 +150,61 @@ func (n *namespace) Create(context.Context, fs.Caller, string, uint32) (fs.File,
 	return nil, nil, fs.ErrReadOnly
 }
 
-func (n *namespace) Mkdir(_ context.Context, c fs.Caller, name string, mode uint32) (fs.Folder, error) {
+// open is the area's root where a name may be made or taken away: in models/, and no
+// source's.
+func (n *namespace) open(ctx context.Context, name string) (*scratch.Node, error) {
 	if !n.publishes() {
 		return nil, fs.ErrReadOnly
 	}
-	node, err := n.t.areas.Models.Root().Mkdir(name, os.FileMode(mode), ownerOf(c))
+	if c, ok := n.t.models.Catalog.Child(ctx, "", name); ok && n.hides(c) {
+		return nil, fs.ErrReadOnly
+	}
+	return n.t.areas.Models.Root(), nil
+}
+
+// hides says whether a name of the catalog stands before a published one: a source's
+// model, or a folder of names of which none is published.
+func (n *namespace) hides(c catalog.Child) bool {
+	if c.Model != nil {
+		return ofSource(c)
+	}
+	_, published := n.t.areas.Models.Root().Lookup(c.Name)
+	return !published
+}
+
+func (n *namespace) Mkdir(ctx context.Context, c fs.Caller, name string, mode uint32) (fs.Folder, error) {
+	root, err := n.open(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	node, err := root.Mkdir(name, os.FileMode(mode), ownerOf(c))
 	if err != nil {
 		return nil, fail(err)
 	}
 	return &scratchFolder{t: n.t, area: n.t.areas.Models, node: node}, nil
 }
 
-func (n *namespace) Remove(_ context.Context, _ fs.Caller, name string, folder bool) error {
-	if !n.publishes() {
-		return fs.ErrReadOnly
+func (n *namespace) Remove(ctx context.Context, _ fs.Caller, name string, folder bool) error {
+	root, err := n.open(ctx, name)
+	if err != nil {
+		return err
 	}
-	if _, ok := n.t.areas.Models.Root().Lookup(name); !ok {
-		return fs.ErrReadOnly
-	}
-	return fail(n.t.areas.Models.Root().Remove(name, folder))
+	return fail(root.Remove(name, folder))
 }
 
-func (n *namespace) Rename(_ context.Context, _ fs.Caller, name string, to fs.Folder, newName string, exclusive bool) error {
-	if !n.publishes() {
-		return fs.ErrReadOnly
-	}
-	if _, ok := n.t.areas.Models.Root().Lookup(name); !ok {
-		return fs.ErrReadOnly
+func (n *namespace) Rename(ctx context.Context, _ fs.Caller, name string, to fs.Folder, newName string, exclusive bool) error {
+	root, err := n.open(ctx, name)
+	if err != nil {
+		return err
 	}
 	target, ok := n.t.scratchNode(to)
 	if !ok {
 		return fs.ErrElsewhere
 	}
-	return fail(n.t.areas.Models.Root().Rename(name, target, newName, exclusive))
+	if target == root {
+		if _, err := n.open(ctx, newName); err != nil {
+			return err
+		}
+	}
+	return fail(root.Rename(name, target, newName, exclusive))
 }

@@ -196,7 +196,7 @@ func (f *scratchFolder) Change(ctx context.Context, _ fs.Caller, c fs.Changes) e
 
 func change(ctx context.Context, n *scratch.Node, c fs.Changes) error {
 	if c.Size != nil {
-		if err := n.Resize(ctx, int64(*c.Size)); err != nil {
+		if err := n.Resize(ctx, int64(*c.Size), c.Open); err != nil {
 			return fail(err)
 		}
 	}

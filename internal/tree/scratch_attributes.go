@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/modelfs/modelfs/fs"
+	"github.com/modelfs/modelfs/internal/scratch"
 )
 
 // The attributes of what processes write: a session's folder has bytes, quota and
@@ -87,7 +88,7 @@ func parseSeconds(text string) (time.Duration, error) {
 
 func (f *scratchFile) object() (group string, ok bool) {
 	p, ok := f.node.Path()
-	return "objects/" + p, ok && f.area == f.t.areas.Objects
+	return scratch.Object(p), ok && f.area == f.t.areas.Objects
 }
 
 func (f *scratchFile) Xattr(_ context.Context, _ fs.Caller, name string) ([]byte, error) {

@@ -111,6 +111,12 @@ func fail(err error) error {
 		return fs.ErrWriting
 	case errors.Is(err, scratch.ErrElsewhere):
 		return fs.ErrElsewhere
+	case errors.Is(err, scratch.ErrName):
+		return fs.ErrName
+	case errors.Is(err, scratch.ErrNoFiles):
+		return errors.Join(fs.ErrNoFiles, err)
+	case errors.Is(err, scratch.ErrUnsupported):
+		return fs.ErrUnsupported
 	case errors.Is(err, scratch.ErrNoSpace):
 		return errors.Join(fs.ErrNoSpace, err)
 	case errors.Is(err, scratch.ErrSealed), errors.Is(err, scratch.ErrShrink), errors.Is(err, scratch.ErrPlace):

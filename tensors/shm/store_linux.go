@@ -95,17 +95,32 @@ func (s *Store) reserve(f *os.File, size int64) error {
 	if size == 0 {
 		return nil
 	}
+	return s.Extend(f, 0, size)
+}
+
+// Extend makes a file of the caller's on the store's tmpfs larger, from so many bytes to
+// so many, and takes the memory for it at once: ErrNoSpace, or ErrNoMemory where the
+// kernel would kill somebody. Then the file is as it was.
+func (s *Store) Extend(f *os.File, from, to int64) error {
 	s.reserving.Lock()
 	defer s.reserving.Unlock()
-	if err := available(size); err != nil {
+	if err := available(to - from); err != nil {
 		return err
 	}
 	// The size first: kernels before 6.14 choose huge pages by it alone.
-	if err := f.Truncate(size); err != nil {
+	if err := f.Truncate(to); err != nil {
 		return err
 	}
+	err := allocate(int(f.Fd()), from, to-from)
+	if err != nil {
+		_ = f.Truncate(from)
+	}
+	return err
+}
+
+func allocate(fd int, off, n int64) error {
 	for {
-		err := unix.Fallocate(int(f.Fd()), 0, 0, size)
+		err := unix.Fallocate(fd, 0, off, n)
 		switch {
 		case errors.Is(err, unix.EINTR): // by the runtime's own signals, before 6.0
 			continue

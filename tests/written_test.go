@@ -1,0 +1,106 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package tests_test
+
+import (
+	"fmt"
+	iofs "io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// nothingWritten sees that nothing of what processes wrote is left: no bytes by the
+// daemon's own count, no file where it keeps them, no descriptor.
+func (d *daemon) nothingWritten() {
+	d.t.Helper()
+	var left []string
+	for deadline := time.Now().Add(3 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		left = d.written()
+		if len(left) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			break
+		}
+	}
+	d.t.Errorf("left of what was written: %s", left)
+}
+
+func (d *daemon) written() (left []string) {
+	d.t.Helper()
+	s := d.status().Memory
+	if s.Session != 0 || s.MappedAfterEviction != 0 {
+		left = append(left, fmt.Sprintf("%+v", s))
+	}
+	if st := must(d.statfs(d.mount))(d.t); st.Bfree*uint64(st.Bsize)+uint64(s.Resident) != st.Blocks*uint64(st.Bsize) {
+		left = append(left, fmt.Sprintf("%d of %d blocks are free, %d bytes resident", st.Bfree, st.Blocks, s.Resident))
+	}
+	dir := d.writtenDir()
+	_ = filepath.WalkDir(dir, func(path string, e iofs.DirEntry, err error) error {
+		if err == nil && !e.IsDir() {
+			left = append(left, path)
+		}
+		return nil
+	})
+	fds := must(os.ReadDir(fmt.Sprintf("/proc/%d/fd", d.daemonPID())))(d.t)
+	for _, e := range fds {
+		to, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", d.daemonPID(), e.Name()))
+		if err == nil && strings.HasPrefix(to, dir+"/") {
+			left = append(left, "descriptor of "+to)
+		}
+	}
+	return left
+}
+
+// writtenDir is where the daemon keeps what is written.
+func (d *daemon) writtenDir() string {
+	d.t.Helper()
+	if d.mode.uid == 0 {
+		return must(filepath.Glob("/run/modelfs/*" + filepath.Base(d.dir) + "*.segments/written"))(d.t)[0]
+	}
+	return must(filepath.Glob("/dev/shm/modelfs-*" + filepath.Base(d.dir) + "*"))(d.t)[0]
+}
+
+// daemonFiles bounds how many files the daemon may have open.
+func (d *daemon) daemonFiles(n uint64) {
+	d.t.Helper()
+	if err := unix.Prlimit(d.daemonPID(), unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: n, Max: n}, nil); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// TestManySmallFiles: a daemon keeps more files than it may have open.
+func TestManySmallFiles(t *testing.T) {
+	modes(t, func(t *testing.T, m mode) {
+		p := newPlace(t, m)
+		d := p.start()
+		d.daemonFiles(200)
+		d.shell(fmt.Sprintf("mkdir %[1]s %[2]s && for i in $(seq 500); do echo $i >%[1]s/$i; echo $i >%[2]s/$i.txt; done", d.at("sessions/s"), d.at("models/m")))
+		if got := must(d.read(d.at("sessions/s/77")))(t); string(got) != "77\n" {
+			t.Errorf("read %q", got)
+		}
+		if got := must(d.read(d.at("models/m/78.txt")))(t); string(got) != "78\n" {
+			t.Errorf("read %q", got)
+		}
+		// Who opens more than the daemon may have is told so, and nobody else suffers for
+		// longer than that.
+		r := startReader(t, m.uid)
+		var err error
+		for i := 1; i <= 300 && err == nil; i++ {
+			_, err = r.open(d.at("sessions/s", fmt.Sprint(i)), unix.O_RDWR)
+		}
+		if err == nil || !strings.Contains(err.Error(), "too many open files in system") {
+			t.Errorf("300 open files: %v, want ENFILE", err)
+		}
+		r.kill()
+		eventually(t, patience, "others open again", func() bool { _, err := d.read(d.at("sessions/s/5")); return err == nil })
+		d.shell("rm -r " + d.at("sessions/s") + " " + d.at("models/m"))
+		d.nothingWritten()
+	}, normal, noPassthrough)
+}
