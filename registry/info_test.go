@@ -148,9 +148,12 @@ func TestOnChange(t *testing.T) {
 		var told []string
 		b.change = func(k string) {
 			_, _, ok := b.Peek(k)
-			told = append(told, fmt.Sprint(k, " ", ok))
+			b.lock(func() { told = append(told, fmt.Sprint(k, " ", ok)) })
 		}
-		b.put("a", "b")
+		b.put("a")
+		synctest.Wait() // it is told after those who wait for the item
+		b.put("b")
+		synctest.Wait()
 		_, _ = b.Acquire(t.Context(), "c", 0, broken)
 		synctest.Wait()
 		b.use("b#2", true)

@@ -61,8 +61,8 @@ type Registry[K comparable, V any] struct {
 	groups   map[string]*group[K, V] // also those that have nothing
 	occupied map[*group[K, V]]struct{}
 	writing  map[*group[K, V]]struct{} // those with bytes of Reserve
-	victims  queue[K, V] // who may go for room
-	expiring queue[K, V] // who goes by the clock
+	victims  queue[K, V]               // who may go for room
+	expiring queue[K, V]               // who goes by the clock
 	// unseen may be in use without a reference: their last reference went, or
 	// Config.Evict refused, and nobody has asked Config.InUse since.
 	unseen set[K, V]

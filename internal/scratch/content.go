@@ -208,8 +208,9 @@ func (n *Node) Open(ctx context.Context, nonblock bool) (Content, error) {
 			return open(ctx)
 		}
 		if c.sealed || a.cfg.Kind == Sessions || temporary(p) {
-			defer a.mu.Unlock()
-			return c.reader()
+			r, err := c.reader()
+			a.mu.Unlock()
+			return r, err
 		}
 		a.mu.Unlock()
 		c.trySeal()

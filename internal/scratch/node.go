@@ -4,6 +4,7 @@
 package scratch
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -252,7 +253,7 @@ func (n *Node) removeLocked() (after func(), err error) {
 	default:
 		err = unix.Unlink(disk)
 	}
-	if err != nil && err != unix.ENOENT {
+	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return func() {}, translate(err)
 	}
 	delete(n.parent.kids, n.name)
@@ -350,8 +351,8 @@ func (n *Node) hasSealed() bool {
 	return false
 }
 
-// Chmod, Chown and Chtimes change what the tmpfs has of a node, also of a sealed file:
-// its bytes are what is immutable.
+// Chmod changes a node's permissions, also a sealed file's: its bytes are what is
+// immutable.
 func (n *Node) Chmod(mode uint32) error {
 	return n.onDisk(func(disk string) error { return unix.Chmod(disk, mode&0o7777) })
 }

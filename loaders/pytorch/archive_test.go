@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -392,8 +393,23 @@ func TestMaker(t *testing.T) {
 		if err := ix.Tensors[0].Maker.Make(ctx, bytes.NewReader(file), make([]byte, len(raw))); !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
+		ctx, cancel = context.WithCancel(context.Background())
+		if err := ix.Tensors[0].Maker.Make(ctx, cancelling{bytes.NewReader(file), cancel}, make([]byte, len(raw))); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
 		if err := ix.Tensors[0].Maker.Make(context.Background(), bytes.NewReader(file[:60]), make([]byte, len(raw))); err == nil {
 			t.Error("a file that is cut off gives a tensor")
 		}
 	}
+}
+
+// cancelling ends a context with its first read.
+type cancelling struct {
+	io.ReaderAt
+	cancel func()
+}
+
+func (c cancelling) ReadAt(p []byte, off int64) (int, error) {
+	c.cancel()
+	return c.ReaderAt.ReadAt(p, off)
 }

@@ -84,7 +84,8 @@ func TestLargeFile(t *testing.T) {
 	descriptor := append([]byte(descriptorSignature), make([]byte, 20)...)
 	le.PutUint64(descriptor[8:], n)
 	le.PutUint64(descriptor[16:], n)
-	dir := all[bytes.Index(all, []byte(entrySignature)):]
+	_, dir, _ := bytes.Cut(all, []byte(entrySignature))
+	dir = append([]byte(entrySignature), dir...)
 	dir = slices.Clone(dir[:len(dir)-endSize-locatorSize-end64Size])
 	last := bytes.LastIndex(dir, []byte(entrySignature))
 	set32(dir[last:], 20, 1<<32-1)

@@ -101,7 +101,7 @@ func (m *machine) lookUp(module, name string) (*global, error) {
 		m.globals[full] = g
 	}
 	if !g.known {
-		m.note("refers to %s", g.shown())
+		return g, m.note("refers to", g, "")
 	}
 	return g, nil
 }

@@ -78,8 +78,17 @@ func (m *machine) leaveFrame() error {
 // charge counts what the running opcode is about to allocate.
 func (m *machine) charge(n int64) error { return m.file.charge(m.at, n) }
 
-// note notes a finding at the opcode that runs.
-func (m *machine) note(msg string, args ...any) { m.finding(m.at, msg, args...) }
+// note notes what the running opcode does with something unknown.
+func (m *machine) note(does string, with value, but string) error {
+	if len(m.findings) < maxFindings {
+		m.finding(m.at, "%s %s%s", does, describe(with), but)
+		return nil
+	}
+	if m.more++; m.more > maxUnknown {
+		return m.errorf("over %d mentions and calls of what is unknown", maxUnknown)
+	}
+	return nil
+}
 
 // double makes room for one more value, by doubling: that costs at most four times
 // what is kept.
@@ -88,7 +97,7 @@ func (m *machine) double(s []value) ([]value, error) {
 		return s, nil
 	}
 	n := max(16, 2*cap(s))
-	if err := m.charge(costWord * int64(n-cap(s))); err != nil {
+	if err := m.charge(costWord * int64(n)); err != nil { // the old one goes, but not at once
 		return nil, err
 	}
 	out := make([]value, len(s), n)

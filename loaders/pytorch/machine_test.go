@@ -4,6 +4,7 @@
 package pytorch
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/modelfs/modelfs/loaders/internal/hostile"
 	"github.com/modelfs/modelfs/loaders/malformed"
 )
 
@@ -273,5 +275,29 @@ func TestBrokenPickles(t *testing.T) {
 				t.Errorf("%v\nwant at byte %d: %s", err, c.at, c.msg)
 			}
 		})
+	}
+}
+
+// TestLimits: what a pickle may make.
+func TestLimits(t *testing.T) {
+	for name, c := range map[string]struct {
+		pickle []byte
+		says   string
+	}{
+		"stack":   {bytes.Repeat([]byte("N"), maxStack+1), "over 1048576 values are on the stack"},
+		"marks":   {bytes.Repeat([]byte("("), maxStack+1), "over 1048576 marks are on the stack"},
+		"memo":    {append([]byte("N"), bytes.Repeat([]byte{0x94}, maxMemo+1)...), "over 1048576 values are put into the memo"},
+		"unknown": {bytes.Repeat([]byte("c\n\n0"), maxFindings+maxUnknown+1), "over 1048576 mentions and calls of what is unknown"},
+		"values":  {bytes.Repeat([]byte("N\x850"), 1_300_000), "what is made up to here takes over 56 MiB"},
+	} {
+		var err error
+		taken := hostile.Allocated(func() { _, _, err = object(c.pickle) })
+		if err == nil || !strings.HasSuffix(err.Error(), c.says) || taken > 64<<20 {
+			t.Errorf("%s: %v, with %d bytes, want %s", name, err, taken, c.says)
+		}
+	}
+	full := slices.Concat(bytes.Repeat([]byte("N"), maxStack), []byte("."))
+	if _, _, err := object(full); err != nil {
+		t.Error(err)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"strconv"
 
 	"github.com/modelfs/modelfs/loaders/malformed"
-	"github.com/modelfs/modelfs/tensors"
 )
 
 // maxDepth is how deep containers may lie in each other. Python's own pickler ends
@@ -93,141 +92,9 @@ func (n *namer) tooDeep() error {
 	return malformed.At(format, n.at, "containers lie in each other over %d deep", maxDepth)
 }
 
-// markOf is the mark of a container.
-func markOf(v value) *mark {
-	switch v := v.(type) {
-	case *tuple:
-		return &v.mark
-	case *list:
-		return &v.mark
-	case *set:
-		return &v.mark
-	case *dict:
-		return &v.mark
-	case *opaque:
-		return &v.mark
-	}
-	return nil
-}
-
-// each gives f all values that lie in a container, keys and state among them.
-func each(v value, f func(value) error) error {
-	var items []value
-	var entries *dict
-	var state value
-	switch v := v.(type) {
-	case *tuple:
-		items = v.items
-	case *list:
-		items = v.items
-	case *set:
-		items = v.items
-	case *dict:
-		entries = v
-	case *opaque:
-		for _, x := range v.from {
-			if err := f(x); err != nil {
-				return err
-			}
-		}
-		items, entries, state = v.items, v.entries, v.state
-	}
-	for _, x := range items {
-		if err := f(x); err != nil {
-			return err
-		}
-	}
-	if entries != nil {
-		for _, e := range entries.entries {
-			if err := f(e.key); err != nil {
-				return err
-			}
-			if err := f(e.value); err != nil {
-				return err
-			}
-		}
-		if entries.more != nil && entries.more.state != nil {
-			if err := f(entries.more.state); err != nil {
-				return err
-			}
-		}
-	}
-	if state != nil {
-		return f(state)
-	}
-	return nil
-}
-
-// seek marks the containers that tensors lie in, and says whether v is one of them
-// or a tensor.
-func (n *namer) seek(v value, depth int) (bool, error) {
-	if t, ok := v.(*tensor); ok {
-		if !nothing(t.state) {
-			_, err := n.seek(t.state, depth+1)
-			return true, err
-		}
-		return true, nil
-	}
-	if leaf(v) {
-		_, ok := v.(*unread)
-		return ok, nil
-	}
-	m := markOf(v)
-	if *m != unseen {
-		return *m == holding, nil
-	}
-	if depth > maxDepth {
-		return false, n.tooDeep()
-	}
-	*m = seeking
-	found := false
-	err := each(v, func(x value) error {
-		holds, err := n.seek(x, depth+1)
-		found = found || holds
-		return err
-	})
-	*m = without
-	if found {
-		*m = holding
-	}
-	return found, err
-}
-
-// leaf says whether nothing can lie in a value.
-func leaf(v value) bool {
-	switch v := v.(type) {
-	case *tuple:
-		return len(v.items) == 0
-	case *list:
-		return len(v.items) == 0
-	case *set:
-		return len(v.items) == 0
-	case *dict:
-		return len(v.entries) == 0 && v.more == nil
-	case *opaque:
-		return false
-	}
-	return true
-}
-
-// holds is what seek found out.
-func holds(v value) bool {
-	switch v.(type) {
-	case nil:
-		return false
-	case *tensor, *unread:
-		return true
-	}
-	if leaf(v) {
-		return false
-	}
-	m := *markOf(v)
-	return m == holding || m == inside
-}
-
 // walk names the tensors that lie in v, which holds some.
 func (n *namer) walk(v value) error {
-	if n.steps--; n.steps < 0 {
+	if n.steps < 0 {
 		return malformed.At(format, n.at, "too many ways lead to the tensors of a pickle of this size")
 	}
 	switch v := v.(type) {
@@ -264,6 +131,7 @@ func (n *namer) walk(v value) error {
 }
 
 func (n *namer) walkItems(items []value) error {
+	n.steps -= int64(len(items))
 	for i, x := range items {
 		if holds(x) {
 			if err := n.walkIn(x, strconv.Itoa(i), byKey); err != nil {
@@ -285,6 +153,7 @@ func (n *namer) walkDict(d *dict) error {
 }
 
 func (n *namer) walkEntries(entries []entry, by step) error {
+	n.steps -= int64(len(entries))
 	for _, e := range entries {
 		if holds(e.key) {
 			return malformed.At(format, n.at, "a tensor lies in a key of the dict %.100q: it has no name", n.path)
@@ -352,6 +221,8 @@ func (n *namer) attributes(state value, of string) error {
 	for _, v := range dicts {
 		d, ok := v.(*dict)
 		switch {
+		case ok && d.more != nil && holds(d.more.state):
+			return malformed.At(format, n.at, "the attributes of %s, %.100q, have attributes that hold a tensor", of, n.path)
 		case ok:
 			if err := n.walkAttributes(d); err != nil {
 				return err
@@ -372,8 +243,8 @@ func isPart(name string) bool {
 func (n *namer) walkAttributes(d *dict) error {
 	module := true
 	for _, part := range []string{"_parameters", "_buffers", "_modules"} {
-		_, ok := d.get(part).(*dict)
-		module = module && ok
+		in, ok := d.get(part).(*dict)
+		module = module && ok && (in.more == nil || !holds(in.more.state))
 	}
 	if !module {
 		return n.walkEntries(d.entries, byAttribute)
@@ -388,59 +259,4 @@ func (n *namer) walkAttributes(d *dict) error {
 		}
 	}
 	return nil
-}
-
-// emit lists a tensor.
-func (n *namer) emit(t *tensor) error {
-	n.left--
-	if n.text -= int64(len(n.path) + 16*len(t.shape)); n.left < 0 || n.text < 0 {
-		return malformed.At(format, n.at, "a pickle of this size gives tensors too many names, or too long ones")
-	}
-	name := string(n.path)
-	if _, twice := n.names[name]; twice {
-		return malformed.At(format, t.at, "two tensors are called %.100q", name)
-	}
-	if n.names == nil {
-		n.names = make(map[string]struct{})
-	}
-	n.names[name] = struct{}{}
-	out, err := n.index(t, name)
-	if err != nil {
-		return err
-	}
-	n.found = append(n.found, out)
-	return nil
-}
-
-// index makes an entry of the index.
-func (f *file) index(t *tensor, name string) (tensors.Tensor, error) {
-	rec := t.storage.rec
-	out := tensors.Tensor{Name: name, DType: t.dtype.d, Shape: numbers(t.shape), File: f.name}
-	var err error
-	if out.NBytes, err = t.dtype.d.NBytes(out.Shape); err != nil {
-		return out, malformed.At(format, t.at, "the tensor %.100q: %v", name, err)
-	}
-	if rec.at < 0 {
-		return out, malformed.At(format, t.at, "the storage %.100q of the tensor %.100q is not in the file", rec.key, name)
-	}
-	out.Offset = rec.at + t.storage.from
-	if out.NBytes > 0 {
-		out.Offset += t.offset * t.dtype.width
-	}
-	out.Strides = numbers(t.strides)
-	if out.Contiguous() {
-		out.Strides = nil
-	}
-	if mk := f.maker(t, &out); mk != nil && out.NBytes > 0 {
-		out.Maker, out.Offset, out.Strides = mk, 0, nil
-	}
-	return out, nil
-}
-
-func numbers(items []value) []int64 {
-	out := make([]int64, len(items))
-	for i, x := range items {
-		out[i] = x.(int64)
-	}
-	return out
 }

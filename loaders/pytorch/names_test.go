@@ -55,6 +55,7 @@ func TestNames(t *testing.T) {
 		"a module":          {"cx\nNet\n)\x81}(" + module("U\x01w"+T+"U\x01bN", "U\x01m"+T, "U\x03subcx\nNet\n)\x81}("+module("U\x01w"+T, "", "")+"ub") + "U\x05extra" + T + "ub", "w m sub.w extra"},
 		"a module in":       {"}U\x03netcx\nNet\n)\x81}(" + module("U\x01w"+T, "", "U\x010cx\nNet\n)\x81}("+module("U\x01v"+T, "", "")+"ub") + "ubs", "net/w net/0.v"},
 		"half a module":     {"cx\nNet\n)\x81}U\x0b_parameters}U\x01w" + T + "ssb", "_parameters/w"},
+		"a part's own":      {"cx\nNet\n)\x81}(" + strings.Replace(module("", "", ""), "U\x0b_parameters}(u", "U\x0b_parametersccollections\nOrderedDict\n)R}U\x01a"+T+"sb", 1) + "ub", "_parameters.a"},
 		"items of unknown":  {"cx\ndefaultdict\n)R(U\x01a" + T + "u", "a"},
 		"appended":          {"cx\nlist\n)R(" + T + T + "e", "0 1"},
 		"shared":            {"]q\x01" + T + "a0}(U\x01ah\x01U\x01bh\x01u", "a/0 b/0"},
@@ -117,6 +118,7 @@ func TestNameless(t *testing.T) {
 		"a pair as state":   {"cmy\nf\n)\x81N" + T + "\x86b", `the state of an object of my.f, "", holds a tensor and is a tensor, no dict of attributes`},
 		"a dict's state":    {"ccollections\nOrderedDict\n)R" + T + "b", `the state of a dict, "", holds a tensor and is a tensor, no dict of attributes`},
 		"a tensor's":        {"}U\x01a" + T + "NN" + T + "\x87bs", `the state of a tensor, "a", holds a tensor`},
+		"state's own":       {"cmy\nf\n)\x81ccollections\nOrderedDict\n)R}U\x01a" + T + "sbb", `the attributes of an object of my.f, "", have attributes that hold a tensor`},
 		"too deep":          {strings.Repeat("]", 1100) + T + strings.Repeat("a", 1100), "containers lie in each other over 1000 deep"},
 		"too deep, nothing": {strings.Repeat("]", 1100) + "N" + strings.Repeat("a", 1100), "containers lie in each other over 1000 deep"},
 		"sparse":            {"}U\x01actorch._utils\n_rebuild_sparse_tensor\n(" + T + "tRs", `"a" is a sparse tensor: it is not read`},
@@ -162,18 +164,11 @@ func TestBombs(t *testing.T) {
 		links.op("e0")
 	}
 	links.op("h\x64h\x00ah\x010h\x01")
-	around := start().small().op("q\x000") // A…: [B, A…]; B: [tensor, A…]: ways that lead nowhere
-	lists := strings.Builder{}
-	for i := range 13 {
-		around.op("]q" + string([]byte{byte(i + 1)}) + "0")
-		if i > 0 {
-			lists.WriteString("h" + string([]byte{byte(i + 1)}))
-		}
+	wide := withTensor().op("}(")
+	for i := range int64(5000) {
+		wide.num(i).op("N")
 	}
-	around.op("h\x01(" + T + lists.String() + "e0")
-	for i := range 12 {
-		around.op("h" + string([]byte{byte(i + 2)}) + "(h\x01" + lists.String() + "e0")
-	}
+	wide.op("U\x01a" + T + "u")
 	chain := start().small().op("q\x000(" + T) // each list holds the one before it, and the first a tensor
 	for range 20_000 {
 		chain.op("]h\x00a\x94q\x00")
@@ -188,7 +183,8 @@ func TestBombs(t *testing.T) {
 		"doubling a list":   {bomb(start().op("]q\x000"), 200).stop(), ""},
 		"long keys":         {start().small().op("q\x000").text(strings.Repeat("k", 60000)).op("q\x010").op(T + strings.Repeat("q\x020}h\x01h\x02s", 100)).stop(), "of a tensor has over 65536 bytes"},
 		"in itself":         {keys.op("U\x01t" + T + "s").stop(), ""},
-		"around":            {around.op("h\x02\x85").stop(), "too many ways lead to the tensors"},
+		"wide lists":        {withTensor().op("]q\x01(" + strings.Repeat("N", 20_000) + T + "e0](" + strings.Repeat("h\x01", 400) + "e").stop(), "too many ways lead to the tensors"},
+		"wide dicts":        {wide.op("q\x010](" + strings.Repeat("h\x01", 400) + "e").stop(), "too many ways lead to the tensors"},
 		"a chain":           {chain.stop(), "over 1000 deep"},
 		"in each other":     {links.stop(), "too many"},
 		"lists":             {many("]", 200_000), ""},

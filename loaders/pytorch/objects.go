@@ -157,11 +157,15 @@ func (m *machine) call(f, args value) (value, error) {
 			return f.call(m, t.items)
 		}
 		if !f.known {
-			m.note("calls %s: not executed", f.shown())
+			if err := m.note("calls", f, ": not executed"); err != nil {
+				return nil, err
+			}
 		}
 		return m.opaque(f.name, args)
 	case *opaque:
-		m.note("calls %s: not executed", describe(f))
+		if err := m.note("calls", f, ": not executed"); err != nil {
+			return nil, err
+		}
 		return m.opaque(f.name, f, args)
 	}
 	return nil, m.errorf("%s is called", describe(f))
@@ -207,7 +211,9 @@ func (m *machine) build() error {
 	case *tensor, *unread:
 		return m.buildTensor(o, state)
 	case *global:
-		m.note("sets attributes of %s: not executed", o.shown())
+		if err := m.note("sets attributes of", o, ": not executed"); err != nil {
+			return err
+		}
 		v, err := m.opaque(o.name, state)
 		if err != nil {
 			return err

@@ -127,11 +127,11 @@ func compare(t *testing.T, ix *tensors.Index, file []byte, o oracle) {
 func content(t *testing.T, file []byte, ts *tensors.Tensor) []byte {
 	t.Helper()
 	dst := bytes.Repeat([]byte{0xa5}, int(ts.NBytes))
-	make := func() error { return tensors.Gather(context.Background(), dst, bytes.NewReader(file), ts) }
+	fill := func() error { return tensors.Gather(context.Background(), dst, bytes.NewReader(file), ts) }
 	if ts.Maker != nil {
-		make = func() error { return ts.Maker.Make(context.Background(), bytes.NewReader(file), dst) }
+		fill = func() error { return ts.Maker.Make(context.Background(), bytes.NewReader(file), dst) }
 	}
-	if err := make(); err != nil {
+	if err := fill(); err != nil {
 		t.Errorf("%q: %v", ts.Name, err)
 	}
 	return dst

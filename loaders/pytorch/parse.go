@@ -20,7 +20,8 @@ const format = "PyTorch"
 // Limits of one parse.
 const (
 	maxValues   = 56 << 20 // bytes that directory, values and machines may take, roughly
-	maxFindings = 1000
+	maxFindings = 1000     // that are kept
+	maxUnknown  = 1 << 20  // mentions and calls of what is on no list
 )
 
 // tarMagic is where a tar archive says that it is one.

@@ -98,7 +98,11 @@ func TestTensors(t *testing.T) {
 		"untyped, others": {func(p *pickle) {
 			p.rebuilt("_rebuild_tensor_v3", v2("UntypedStorage", "0", 16, 0, func(p *pickle) { p.nums(1).nums(1).op("\x89N").global("torch", "float8_e5m2").op("}") }))
 		}, "F8_E5M2[1] @AT"},
-		"a parameter": {func(p *pickle) { p.rebuilt("_rebuild_parameter", func(p *pickle) { p.small().op("\x88N") }) }, "F32[2] @AT+4"},
+		"another class": {func(p *pickle) {
+			p.storage("FloatStorage", "0", 4).op("0").rebuilt("_rebuild_tensor", v2("LongStorage", "0", 2, 1, dims(one, one, "")))
+		}, "I64[1] @AT+8"},
+		"another length": {func(p *pickle) { p.storage("FloatStorage", "0", 1).op("0").tensor("0", 4, 3, nil, nil) }, "F32[] @AT+12"},
+		"a parameter":    {func(p *pickle) { p.rebuilt("_rebuild_parameter", func(p *pickle) { p.small().op("\x88N") }) }, "F32[2] @AT+4"},
 		"with state": {func(p *pickle) {
 			p.rebuilt("_rebuild_parameter_with_state", func(p *pickle) { p.small().op("\x88N}U\x01aK\x01s") })
 		}, "F32[2] @AT+4"},
@@ -236,6 +240,11 @@ func TestBrokenTensors(t *testing.T) {
 		"a short id": {func(p *pickle) { p.text("storage").op("\x85Q") }, "a persistent id of 1 parts"},
 		"meta": {func(p *pickle) {
 			p.op("ctorch._utils\n_rebuild_tensor\n((").text("storage").global("torch", "ByteStorage").text("0").text("meta").num(1).op("tQ").num(0).nums(9).nums(1).op("tR")
+		}, `"" is a tensor on the device meta, which has no bytes: it is not read`},
+		"built of a dict": {func(p *pickle) { p.small().op("}b") }, "a tensor is built of a dict"},
+		"built anew":      {func(p *pickle) { p.small().op("(").storage("FloatStorage", "0", 4).num(0).nums().nums().op("tb") }, "a tensor is built of a tuple"},
+		"meta after all": {func(p *pickle) {
+			p.storage("ByteStorage", "0", 1).op("0ctorch._utils\n_rebuild_tensor\n((").text("storage").global("torch", "ByteStorage").text("0").text("meta").num(1).op("tQ").num(0).nums(9).nums(1).op("tR")
 		}, `"" is a tensor on the device meta, which has no bytes: it is not read`},
 		"a parameter of 1":  {func(p *pickle) { p.rebuilt("_rebuild_parameter", func(p *pickle) { p.op("K\x01NN") }) }, "a parameter of an int"},
 		"no parameter":      {func(p *pickle) { p.rebuilt("_rebuild_parameter", func(*pickle) {}) }, "a parameter of 0 parts"},

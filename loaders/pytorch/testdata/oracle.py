@@ -42,7 +42,7 @@ def described(name: str, t: torch.Tensor) -> dict[str, Any]:
     }
 
 
-def walk(value: Any, path: str | None, out: list[dict[str, Any]]) -> None:
+def walk(value: object, path: str | None, out: list[dict[str, Any]]) -> None:
     """Names every tensor in dicts, lists and tuples by the way to it."""
     if isinstance(value, torch.Tensor):
         out.append(described("tensor" if path is None else path, value))
@@ -138,7 +138,7 @@ def refused() -> dict[str, Any]:
 def main(folder: pathlib.Path) -> None:
     out: list[dict[str, Any]] = []
 
-    def add(path: pathlib.Path, value: Any = None, **more: Any) -> None:
+    def add(path: pathlib.Path, value: object = None, **more: bool) -> None:
         tensors: list[dict[str, Any]] = []
         walk(torch.load(path, weights_only=True) if value is None else value, None, tensors)
         out.append({"file": path.name, "tensors": tensors, **more})
@@ -150,15 +150,15 @@ def main(folder: pathlib.Path) -> None:
         }.items():  # fmt: skip
             path = folder / f"{name}-{kind}.pt"
             torch.save(value, path, **how)
-            if kind.startswith("legacy") and name.startswith("dtypes"):  # torch writes uint16 there, and fails to read it
-                add(path, value)
+            if kind.startswith("legacy") and name.startswith("dtypes"):
+                add(path, value)  # torch writes uint16 there, and fails to read it
             else:
                 add(path, torch.load(path, weights_only="pickle_protocol" not in how))
         if name in ("dtypes", "views", "signs", "dims"):
             path = folder / f"{name}-big.pt"
-            wide = value if name != "dtypes" else {k: v for k, v in value.items() if not k.startswith("uint") or k == "uint8"}
+            untyped = ("uint16", "uint32", "uint64")  # torch does not turn these round
             with mock.patch.object(sys, "byteorder", "big"):
-                torch.save(wide, path)
+                torch.save({k: v for k, v in value.items() if k not in untyped}, path)
             add(path)
     from torch.utils.serialization import config
 
