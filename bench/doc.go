@@ -34,5 +34,6 @@
 //   - attach: open and mmap, by the size of the model
 //   - tensors: a model of very many tensors: its list, the daemon's memory
 //   - models: a source of very many models: ls, ls -lR
+//   - headers: the list of a file's tensors, in each format, beside its own library's
 //   - idle: what a daemon costs that nobody asks anything
 package main

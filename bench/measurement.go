@@ -27,6 +27,7 @@ func measurements() []measurement {
 		{"attach", needAttach, measureAttach},
 		{"tensors", needTensors, measureTensors},
 		{"models", needModels, measureModels},
+		{"headers", needHeaders, measureHeaders},
 		{"idle", needIdle, measureIdle},
 	}
 }

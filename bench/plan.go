@@ -31,6 +31,10 @@ type plan struct {
 	models      int
 	modelRounds int
 
+	headerTensors int
+	headerRounds  int
+	largeSize     int64 // of a file of which only the header is read
+
 	idleSettle, idle time.Duration
 	idleRounds       int
 }
@@ -44,6 +48,7 @@ func fullPlan() plan {
 		attachSizes: []int64{16 << 20, 256 << 20, 1 << 30, 2 << 30}, attaches: 500, attachRounds: 15,
 		tensors: 100_000, tensorRounds: 3, tensorIdle: 18 * time.Second,
 		models: 10_000, modelRounds: 3,
+		headerTensors: 10_000, headerRounds: 15, largeSize: 40e9,
 		idleSettle: 5 * time.Second, idle: 10 * time.Second, idleRounds: 2,
 	}
 }
@@ -57,6 +62,7 @@ func quickPlan() plan {
 		attachSizes: []int64{1 << 20, 16 << 20, 64 << 20}, attaches: 200, attachRounds: 3,
 		tensors: 2000, tensorRounds: 1, tensorIdle: time.Second,
 		models: 200, modelRounds: 1,
+		headerTensors: 500, headerRounds: 2, largeSize: 40e9,
 		idleSettle: time.Second / 2, idle: time.Second, idleRounds: 1,
 	}
 }
@@ -64,7 +70,7 @@ func quickPlan() plan {
 // withRounds sets all numbers of rounds; 0 leaves them.
 func (p plan) withRounds(n int) plan {
 	if n > 0 {
-		for _, rounds := range []*int{&p.touchRounds, &p.coldRounds, &p.openRounds, &p.attachRounds, &p.tensorRounds, &p.modelRounds, &p.idleRounds} {
+		for _, rounds := range []*int{&p.touchRounds, &p.coldRounds, &p.openRounds, &p.attachRounds, &p.tensorRounds, &p.modelRounds, &p.headerRounds, &p.idleRounds} {
 			*rounds = n
 		}
 	}
