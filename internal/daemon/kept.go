@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/modelfs/modelfs/internal/cache"
+	"github.com/modelfs/modelfs/internal/catalog"
 	"github.com/modelfs/modelfs/internal/scratch"
-	"github.com/modelfs/modelfs/loaders"
 	"github.com/modelfs/modelfs/sources"
 )
 
@@ -95,7 +95,7 @@ func (k *keep) partOf(kind scratch.Kind, f scratch.File, gen sources.Generation)
 		return cache.Part{Model: f.Account, File: f.Path, Gen: gen, Fixed: true}, true
 	case scratch.Models:
 		top := k.d.areas.Models.Top(f.Path, sources.PublishedDepth, sources.MakesModel)
-		if _, weighs := loaders.Of(path.Base(f.Path)); top == "" || !weighs {
+		if top == "" || !catalog.IsWeight(path.Base(f.Path)) {
 			return cache.Part{}, false
 		}
 		return cache.Part{Model: top, File: strings.TrimPrefix(f.Path, top+"/"), Gen: gen, Fixed: true}, true
