@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import os
 import shutil
 import subprocess
@@ -80,6 +82,13 @@ def own_memory(pid: int | str = "self") -> int:
     raise RuntimeError(f"/proc/{pid}/status has no RssAnon")
 
 
+def settled_memory() -> int:
+    """own_memory, once what is free has been given back: an allocator keeps what a computation has used."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    return own_memory()
+
+
 def mapped_from(place: str, field: str, pid: int | str = "self") -> int:
     """Adds up a field of smaps over what a process has mapped of files below a folder.
 
@@ -97,4 +106,14 @@ def mapped_from(place: str, field: str, pid: int | str = "self") -> int:
     return total
 
 
-__all__ = ["MB", "REPOSITORY", "modelfs", "mapped_from", "mounted", "own_memory", "program", "publish"]
+__all__ = [
+    "MB",
+    "REPOSITORY",
+    "mapped_from",
+    "modelfs",
+    "mounted",
+    "own_memory",
+    "program",
+    "publish",
+    "settled_memory",
+]
