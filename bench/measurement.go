@@ -28,6 +28,9 @@ func measurements() []measurement {
 		{"tensors", needTensors, measureTensors},
 		{"models", needModels, measureModels},
 		{"idle", needIdle, measureIdle},
+		{"objects", needObjects, measureObjects},
+		{"frames", needFrames, measureFrames},
+		{"writing", needWriting, measureWriting},
 	}
 }
 

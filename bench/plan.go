@@ -33,6 +33,16 @@ type plan struct {
 
 	idleSettle, idle time.Duration
 	idleRounds       int
+
+	objectRounds int
+
+	frameSizes  []int64 // in bytes, the largest last
+	frames      int     // in a round
+	frameRounds int
+
+	writeSize   int64
+	writePasses int
+	writeRounds int
 }
 
 // fullPlan is what the goals are about.
@@ -45,6 +55,9 @@ func fullPlan() plan {
 		tensors: 100_000, tensorRounds: 3, tensorIdle: 18 * time.Second,
 		models: 10_000, modelRounds: 3,
 		idleSettle: 5 * time.Second, idle: 10 * time.Second, idleRounds: 2,
+		objectRounds: 7,
+		frameSizes:   []int64{1e6, 1e7, 1e8}, frames: 20, frameRounds: 5,
+		writeSize: 256 << 20, writePasses: 9, writeRounds: 7,
 	}
 }
 
@@ -58,13 +71,19 @@ func quickPlan() plan {
 		tensors: 2000, tensorRounds: 1, tensorIdle: time.Second,
 		models: 200, modelRounds: 1,
 		idleSettle: time.Second / 2, idle: time.Second, idleRounds: 1,
+		objectRounds: 1,
+		frameSizes:   []int64{1e6, 1e7}, frames: 5, frameRounds: 1,
+		writeSize: 32 << 20, writePasses: 3, writeRounds: 1,
 	}
 }
 
 // withRounds sets all numbers of rounds; 0 leaves them.
 func (p plan) withRounds(n int) plan {
 	if n > 0 {
-		for _, rounds := range []*int{&p.touchRounds, &p.coldRounds, &p.openRounds, &p.attachRounds, &p.tensorRounds, &p.modelRounds, &p.idleRounds} {
+		for _, rounds := range []*int{
+			&p.touchRounds, &p.coldRounds, &p.openRounds, &p.attachRounds, &p.tensorRounds, &p.modelRounds, &p.idleRounds,
+			&p.objectRounds, &p.frameRounds, &p.writeRounds,
+		} {
 			*rounds = n
 		}
 	}
