@@ -29,6 +29,9 @@ func measurements() []measurement {
 		{"models", needModels, measureModels},
 		{"headers", needHeaders, measureHeaders},
 		{"idle", needIdle, measureIdle},
+		{"objects", needObjects, measureObjects},
+		{"frames", needFrames, measureFrames},
+		{"writing", needWriting, measureWriting},
 	}
 }
 

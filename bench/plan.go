@@ -37,6 +37,16 @@ type plan struct {
 
 	idleSettle, idle time.Duration
 	idleRounds       int
+
+	objectRounds int
+
+	frameSizes  []int64 // in bytes, the largest last
+	frames      int     // in a round
+	frameRounds int
+
+	writeSize   int64
+	writePasses int
+	writeRounds int
 }
 
 // fullPlan is what the goals are about.
@@ -50,6 +60,9 @@ func fullPlan() plan {
 		models: 10_000, modelRounds: 3,
 		headerTensors: 10_000, headerRounds: 15, largeSize: 40e9,
 		idleSettle: 5 * time.Second, idle: 10 * time.Second, idleRounds: 2,
+		objectRounds: 7,
+		frameSizes:   []int64{1e6, 1e7, 1e8}, frames: 20, frameRounds: 5,
+		writeSize: 256 << 20, writePasses: 9, writeRounds: 7,
 	}
 }
 
@@ -64,13 +77,19 @@ func quickPlan() plan {
 		models: 200, modelRounds: 1,
 		headerTensors: 500, headerRounds: 2, largeSize: 40e9,
 		idleSettle: time.Second / 2, idle: time.Second, idleRounds: 1,
+		objectRounds: 1,
+		frameSizes:   []int64{1e6, 1e7}, frames: 5, frameRounds: 1,
+		writeSize: 32 << 20, writePasses: 3, writeRounds: 1,
 	}
 }
 
 // withRounds sets all numbers of rounds; 0 leaves them.
 func (p plan) withRounds(n int) plan {
 	if n > 0 {
-		for _, rounds := range []*int{&p.touchRounds, &p.coldRounds, &p.openRounds, &p.attachRounds, &p.tensorRounds, &p.modelRounds, &p.headerRounds, &p.idleRounds} {
+		for _, rounds := range []*int{
+			&p.touchRounds, &p.coldRounds, &p.openRounds, &p.attachRounds, &p.tensorRounds, &p.modelRounds, &p.headerRounds, &p.idleRounds,
+			&p.objectRounds, &p.frameRounds, &p.writeRounds,
+		} {
 			*rounds = n
 		}
 	}
