@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // available says whether n bytes can be reserved without the kernel killing
@@ -22,6 +23,26 @@ func available(n int64) error {
 		return err
 	}
 	return cgroupRoom(ownCgroups, cgroupRoot, n)
+}
+
+// memory remembers for a moment what memory was left: a look takes longer than to write
+// a page. What is much of that is looked at anew.
+type memory struct {
+	at   time.Time
+	left int64
+}
+
+const glance = 20 * time.Millisecond
+
+func (r *memory) take(n int64) error {
+	if time.Since(r.at) > glance || n > r.left/8 {
+		if err := available(n); err != nil {
+			return err
+		}
+		r.at, r.left = time.Now(), Available()
+	}
+	r.left -= n
+	return nil
 }
 
 // Where the kernel tells.

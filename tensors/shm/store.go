@@ -56,6 +56,7 @@ type Store struct {
 	// taken its share: of two loads that fit one by one, one is refused, and the
 	// kernel kills nobody. A leaf.
 	reserving sync.Mutex
+	memory    memory // guarded by reserving
 
 	mu     sync.RWMutex // before reserving
 	place  place        // where the files are; used under mu

@@ -104,7 +104,7 @@ func (s *Store) reserve(f *os.File, size int64) error {
 func (s *Store) Extend(f *os.File, from, to int64) error {
 	s.reserving.Lock()
 	defer s.reserving.Unlock()
-	if err := available(to - from); err != nil {
+	if err := s.memory.take(to - from); err != nil {
 		return err
 	}
 	// The size first: kernels before 6.14 choose huge pages by it alone.
