@@ -179,7 +179,7 @@ func (*reading) Odd(a OddArgs, _ *None) error {
 			if err != nil {
 				return err
 			}
-			defer unix.Munmap(m)
+			defer func() { _ = unix.Munmap(m) }()
 			_, err = unix.Pwrite(fd, m[:4096], 4096)
 			return err
 		}))
@@ -309,7 +309,7 @@ func TestFull(t *testing.T) {
 					if err != nil && !errors.Is(err, unix.ENOSPC) {
 						t.Errorf("write: %v", err)
 					}
-					d.shellAs(m.uid, "rm -f "+path)
+					_, _ = d.shellAs(m.uid, "rm -f "+path)
 				}
 			})
 		}
@@ -360,7 +360,7 @@ func TestEvictStorm(t *testing.T) {
 					} else if !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ESTALE) {
 						t.Errorf("open: %v", err)
 					}
-					d.shellAs(m.uid, "rm -rf "+dir)
+					_, _ = d.shellAs(m.uid, "rm -rf "+dir)
 				}
 			})
 		}

@@ -45,7 +45,7 @@ func (n *Node) createLocked(name string, mode uint32, who Owner) (*Node, *Handle
 	}
 	kid := n.newLocked(name, false)
 	kid.mode = fileMode(mode)
-	if err := a.own(c.name.disk, kid, who); err == nil {
+	if err = a.own(c.name.disk, kid, who); err == nil {
 		err = c.useLocked()
 	}
 	if err != nil {
@@ -158,8 +158,9 @@ func (n *Node) Open(ctx context.Context, nonblock bool) (Content, error) {
 			a.mu.Unlock()
 			return c.keeper.Open(ctx)
 		case c.phase == sealed, c.phase == written && (a.cfg.Kind == Sessions || temporary(p)):
-			defer a.mu.Unlock()
-			return c.readerLocked()
+			r, err := c.readerLocked()
+			a.mu.Unlock()
+			return r, err
 		}
 		a.mu.Unlock()
 		c.settle()
