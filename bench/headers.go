@@ -83,11 +83,11 @@ func measureHeaders(ctx context.Context, b *bench, s *scope) ([]result, error) {
 
 func headerWhat(p headerPeer, n int) string {
 	kind, _ := loaders.Of(p.file)
-	what := fmt.Sprintf("the list of the %d tensors of a %s file", n, kind.Name)
+	name := kind.Name
 	if strings.HasPrefix(p.file, "compressed") {
-		what += ", compressed"
+		name += ", compressed"
 	}
-	return what
+	return fmt.Sprintf("%s: the list of %d tensors", name, n)
 }
 
 // listing is a contender that must have found all n tensors of the file.

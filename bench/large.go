@@ -18,6 +18,7 @@ const largeTensors = 1000
 type largeFile struct {
 	name   string
 	header []byte
+	size   int64
 }
 
 // largeFiles have so many bytes of tensors.
@@ -26,10 +27,14 @@ func largeFiles(data int64) []largeFile {
 	var plain bytes.Buffer
 	// A bytes.Buffer does not fail.
 	_ = writeHeader(&plain, safetensorsHeader(largeTensors, each, "BF16", each/2))
-	return []largeFile{
-		{"large.safetensors", plain.Bytes()},
-		{"large.gguf", ggufHeader(largeTensors, uint64(each))},
+	all := []largeFile{
+		{name: "large.safetensors", header: plain.Bytes()},
+		{name: "large.gguf", header: ggufHeader(largeTensors, uint64(each))},
 	}
+	for i := range all {
+		all[i].size = int64(len(all[i].header)) + each*largeTensors
+	}
+	return all
 }
 
 // ggufHeader lists BF16 tensors of one length.
@@ -55,11 +60,11 @@ func ggufHeader(tensors int, nbytes uint64) []byte {
 func measureLarge(ctx context.Context, b *bench, s *scope) ([]result, error) {
 	var results []result
 	for _, l := range largeFiles(b.plan.largeSize) {
-		path, size := s.path(l.name), int64(len(l.header))+b.plan.largeSize/largeTensors&^31*largeTensors
+		path := s.path(l.name)
 		if err := os.WriteFile(path, l.header, 0o644); err != nil {
 			return nil, err
 		}
-		if err := os.Truncate(path, size); err != nil {
+		if err := os.Truncate(path, l.size); err != nil {
 			return nil, err
 		}
 		var read series
@@ -77,7 +82,7 @@ func measureLarge(ctx context.Context, b *bench, s *scope) ([]result, error) {
 		if err != nil {
 			return nil, err
 		}
-		what := fmt.Sprintf("the list of the %d tensors of a %s of %s", largeTensors, l.name, memory.format(float64(size)))
+		what := fmt.Sprintf("%s of %s: the list of %d tensors", l.name, memory.format(float64(l.size)), largeTensors)
 		few := alone("of that, bytes read", memory, read[1:], under(float64(len(l.header)+largeSlack), memory))
 		few.Note = fmt.Sprintf("the header has %d bytes", len(l.header))
 		results = append(results, alone(what, seconds, all[0], goal{}), few)

@@ -58,7 +58,7 @@ func fullPlan() plan {
 		attachSizes: []int64{16 << 20, 256 << 20, 1 << 30, 2 << 30}, attaches: 500, attachRounds: 15,
 		tensors: 100_000, tensorRounds: 3, tensorIdle: 18 * time.Second,
 		models: 10_000, modelRounds: 3,
-		headerTensors: 10_000, headerRounds: 15, largeSize: 40e9,
+		headerTensors: 10_000, headerRounds: 9, largeSize: 40e9,
 		idleSettle: 5 * time.Second, idle: 10 * time.Second, idleRounds: 2,
 		objectRounds: 7,
 		frameSizes:   []int64{1e6, 1e7, 1e8}, frames: 20, frameRounds: 5,
