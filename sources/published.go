@@ -28,6 +28,9 @@ const PublishedDepth = maxDepth
 // folder above is one.
 func MakesModel(name string) bool { return isModelFile(name) || isWeight(name) }
 
+// IsWeight says whether a file carries tensors, by its name.
+func IsWeight(name string) bool { return isWeight(name) }
+
 func (s *published) Kind() string { return "published" }
 
 // Scan finds models as in any folder, but that the folder itself is never one.

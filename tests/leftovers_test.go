@@ -46,6 +46,7 @@ func remains(t testing.TB, name string) (left []string) {
 	}
 	run := must(filepath.Glob("/run/modelfs/*" + name + "*"))(t)
 	left = append(left, run...)
+	left = append(left, must(filepath.Glob("/dev/shm/*"+name+"*"))(t)...)
 	processes := must(filepath.Glob("/proc/[0-9]*/cmdline"))(t)
 	for _, file := range processes {
 		text, err := os.ReadFile(file)
@@ -80,7 +81,9 @@ func (p *place) sweep(name string) {
 			_ = unix.Unmount(fields[4], unix.MNT_DETACH)
 		}
 	}
-	for _, file := range must(filepath.Glob("/run/modelfs/*" + name + "*"))(p.t) {
-		_ = os.RemoveAll(file)
+	for _, pattern := range []string{"/run/modelfs/*", "/dev/shm/*"} {
+		for _, file := range must(filepath.Glob(pattern + name + "*"))(p.t) {
+			_ = os.RemoveAll(file)
+		}
 	}
 }

@@ -64,7 +64,7 @@ func (d *daemon) writtenDir() string {
 	if d.mode.uid == 0 {
 		return must(filepath.Glob("/run/modelfs/*" + filepath.Base(d.dir) + "*.segments/written"))(d.t)[0]
 	}
-	return must(filepath.Glob("/dev/shm/modelfs-*" + filepath.Base(d.dir) + "*"))(d.t)[0]
+	return must(filepath.Glob("/dev/shm/modelfs-*" + filepath.Base(d.dir) + "*/written"))(d.t)[0]
 }
 
 // daemonFiles bounds how many files the daemon may have open.
@@ -103,4 +103,34 @@ func TestManySmallFiles(t *testing.T) {
 		d.shell("rm -r " + d.at("sessions/s") + " " + d.at("models/m"))
 		d.nothingWritten()
 	}, normal, noPassthrough)
+}
+
+// TestKilledDaemon: what was written to a daemon that is killed goes with modelfs umount,
+// and with the next daemon at that place.
+func TestKilledDaemon(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		for _, how := range []string{"umount", "mount"} {
+			p := newPlace(t, m)
+			d := p.start()
+			d.shell(fmt.Sprintf("mkdir %[1]s && dd if=/dev/zero of=%[1]s/f bs=1M count=3 2>/dev/null", d.at("sessions/s")))
+			before := d.writtenDir()
+			d.die()
+			if how == "mount" {
+				next := p.start()
+				if names := must(next.list(next.at("sessions")))(t); len(names) > 0 {
+					t.Errorf("the next daemon has %s", names)
+				}
+				if _, err := os.Stat(filepath.Join(before, "sessions.unsealed/2")); err == nil {
+					t.Error("its file is still there")
+				}
+				continue
+			}
+			if _, stderr, code := d.run("umount", d.mount); code != 0 {
+				t.Errorf("umount: %s", stderr)
+			}
+			if _, err := os.Stat(filepath.Dir(before)); err == nil {
+				t.Errorf("%s is still there", before)
+			}
+		}
+	})
 }

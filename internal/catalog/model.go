@@ -75,10 +75,7 @@ func (m *Model) Published() bool { return m.source().Published() }
 
 // IsWeight says whether a file of the model carries tensors, by its name. What
 // lies in hidden folders belongs to tools (version control, download caches).
-func (m *Model) IsWeight(rel string) bool { return IsWeight(rel) }
-
-// IsWeight is Model.IsWeight for a file whose model is not known yet.
-func IsWeight(rel string) bool {
+func (m *Model) IsWeight(rel string) bool {
 	if strings.HasPrefix(rel, ".") || strings.Contains(rel, "/.") {
 		return false
 	}

@@ -19,7 +19,7 @@ import (
 // areas are where processes write.
 type areas struct {
 	d   *Daemon
-	dir string
+	own *os.File // where they lie, on the machine's tmpfs; nil on the store's
 	tree.Areas
 	kept keep // what of them the cache has
 }
@@ -31,27 +31,19 @@ const (
 	objectsArea  = "objects"
 )
 
-// areaDir is where the areas' files are: on the store's tmpfs; without one, on the
-// machine's, for this user and mount.
-func (d *Daemon) areaDir() (string, error) {
-	if dir := d.store.Dir(); dir != "" {
-		return filepath.Join(dir, "written"), nil
-	}
-	dir := filepath.Join("/dev/shm", fmt.Sprintf("modelfs-%d-%s", os.Geteuid(), placeName(d.cfg.MountPoint)))
-	if err := os.RemoveAll(dir); err != nil { // of a daemon that was killed: the mount point is locked
-		return "", fmt.Errorf("folder for what is written: %w", err)
-	}
-	return dir, os.Mkdir(dir, 0o700)
-}
-
 // openAreas makes the areas; the cache need not be there yet.
 func (d *Daemon) openAreas() error {
-	dir, err := d.areaDir()
-	if err != nil {
-		return err
-	}
-	d.areas = &areas{d: d, dir: dir}
+	d.areas = &areas{d: d}
 	d.areas.kept.init(d)
+	dir := d.store.Dir()
+	if dir == "" {
+		own, err := makeShared(d.cfg.MountPoint)
+		if err != nil {
+			return err
+		}
+		d.areas.own, dir = own, own.Name()
+	}
+	dir = filepath.Join(dir, "written")
 	info := d.store.Info()
 	for _, a := range []struct {
 		kind scratch.Kind
@@ -117,8 +109,9 @@ func (a *areas) close() {
 			area.Close()
 		}
 	}
-	if a.d.store.Dir() == "" {
-		_ = os.RemoveAll(a.dir)
+	if a.own != nil {
+		_ = os.RemoveAll(a.own.Name())
+		_ = a.own.Close()
 	}
 }
 

@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/modelfs/modelfs/internal/cache"
-	"github.com/modelfs/modelfs/internal/catalog"
 	"github.com/modelfs/modelfs/internal/scratch"
 	"github.com/modelfs/modelfs/sources"
 )
@@ -95,7 +94,7 @@ func (k *keep) partOf(kind scratch.Kind, f scratch.File, gen sources.Generation)
 		return cache.Part{Model: f.Account, File: f.Path, Gen: gen, Fixed: true}, true
 	case scratch.Models:
 		top := k.d.areas.Models.Top(f.Path, sources.PublishedDepth, sources.MakesModel)
-		if top == "" || !catalog.IsWeight(path.Base(f.Path)) {
+		if top == "" || !sources.IsWeight(path.Base(f.Path)) {
 			return cache.Part{}, false
 		}
 		return cache.Part{Model: top, File: strings.TrimPrefix(f.Path, top+"/"), Gen: gen, Fixed: true}, true

@@ -52,6 +52,7 @@ func claim(mountPoint string) (*place, error) {
 // Clear takes away what a killed daemon of a mount point left, and says whether
 // there was anything. What belongs to a daemon that is alive stays.
 func Clear(mountPoint string) (found bool, err error) {
+	written := clearShared(mountPoint)
 	base := filepath.Join(runDir, placeName(mountPoint))
 	for _, path := range []string{base + ".lock", base + ".segments"} {
 		if _, err := os.Lstat(path); err == nil {
@@ -59,11 +60,11 @@ func Clear(mountPoint string) (found bool, err error) {
 		}
 	}
 	if !found {
-		return false, nil
+		return written, nil
 	}
 	p, err := claim(mountPoint)
 	if errors.Is(err, ErrMountPoint) {
-		return false, nil
+		return written, nil
 	}
 	if err != nil {
 		return false, err

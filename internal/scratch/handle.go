@@ -45,7 +45,8 @@ func (n *Node) createLocked(name string, mode uint32, who Owner) (*Node, *Handle
 	}
 	kid := n.newLocked(name, false)
 	kid.mode = fileMode(mode)
-	if err = a.own(c.name.disk, kid, who); err == nil {
+	err = a.own(c.name.disk, kid, who)
+	if err == nil {
 		err = c.useLocked()
 	}
 	if err != nil {

@@ -146,8 +146,8 @@ func (a *Area) onDisk(n *Node) uint32 {
 // would have to take them off.
 func fileMode(mode uint32) uint32 { return mode & 0o1777 }
 
-// Chmod changes a node's permissions, as Chown and Chtimes its owner and times, also a
-// sealed file's: its bytes are what is immutable.
+// Chmod changes a node's permissions, also a sealed file's: its bytes are what is
+// immutable.
 func (n *Node) Chmod(mode uint32) error {
 	return n.change(func(disk string) error {
 		before := n.mode

@@ -155,6 +155,13 @@ func TestChown(t *testing.T) {
 	s := b.mkdir(b.Root(), "s")
 	n := b.write(s, "f", pattern(1))
 	b.cfg.GiveAway = false
+	other := Owner{me.Uid + 1, me.Gid}
+	if _, _, err := s.Create("g", 0o644, other); !errors.Is(err, os.ErrPermission) {
+		t.Errorf("a file of somebody else: %v", err)
+	}
+	if _, err := b.Root().Mkdir("t", 0o755, other); !errors.Is(err, os.ErrPermission) {
+		t.Errorf("a folder of somebody else: %v", err)
+	}
 	if err := n.Chown(int(me.Uid), int(me.Gid)); err != nil {
 		t.Errorf("to whom it belongs: %v", err)
 	}
