@@ -71,13 +71,12 @@ type forker struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
 	out *bufio.Reader
-	log strings.Builder
 }
 
 // forker starts one; the scope ends it.
 func (l *library) forker(ctx context.Context, s *scope, script string) (*forker, error) {
 	f := &forker{cmd: command(ctx, "env", append(l.words(script), "serve")...)}
-	f.cmd.Stderr = &f.log
+	f.cmd.Stderr = os.Stderr
 	var err error
 	if f.in, err = f.cmd.StdinPipe(); err != nil {
 		return nil, err
@@ -101,7 +100,7 @@ func (f *forker) ask(args ...string) (answer, error) {
 	}
 	line, err := f.out.ReadString('\n')
 	if err != nil {
-		return answer{}, fmt.Errorf("%s: %w\n%s", strings.Join(args, " "), err, lastOf(f.log.String()))
+		return answer{}, fmt.Errorf("%s: %w (what it wrote is on stderr)", strings.Join(args, " "), err)
 	}
 	var a answer
 	if err := json.Unmarshal([]byte(line), &a); err != nil {

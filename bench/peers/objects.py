@@ -137,7 +137,7 @@ def serve() -> None:
             try:
                 print(json.dumps(answer(line.rstrip("\n").split("\t"))), flush=True)
                 status = 0
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever it is, the child ends here
                 traceback.print_exc()
             finally:
                 os._exit(status)
