@@ -12,6 +12,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
@@ -312,5 +313,51 @@ func TestRoom(t *testing.T) {
 	err := room{1 << 60, 1 << 60}.check(t.TempDir())
 	if err == nil || !strings.Contains(err.Error(), "--dir") || !strings.Contains(err.Error(), "memory") {
 		t.Errorf("too much: %v, want both said", err)
+	}
+}
+
+// TestFrameResults: Ray is a line in any case; the one without it says why.
+func TestFrameResults(t *testing.T) {
+	all := []series{{50e-6}, {2e-3}, {60e-6}, {1e-3}}
+	with, err := frameResults(10_000_000, all, nil)
+	if err != nil || len(with) != 4 || with[3].Met == nil || !*with[3].Met || !*with[1].Met {
+		t.Errorf("with Ray %+v, %v", with, err)
+	}
+	alone, err := frameResults(1_000_000, all[:3], io.EOF)
+	if err != nil || len(alone) != 4 || alone[3].Met != nil || !strings.Contains(alone[3].Note, "EOF") || alone[1].Goal != "" {
+		t.Errorf("without Ray %+v, %v", alone, err)
+	}
+	if g := moved(0.8e9, 400e6); !g.met(0.49) || g.met(0.51) || g.text != "≥ 0.8 GB/s" {
+		t.Errorf("0.8 GB/s of 0.4 GB: %+v", g)
+	}
+}
+
+// TestForker: one answer a line, and what a script says when it ends instead.
+func TestForker(t *testing.T) {
+	s, err := newScope(t.TempDir(), "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	script := "import sys\nfor line in sys.stdin:\n    if line == 'end\\n': sys.exit('it broke')\n    print('{\"count\": %d}' % len(line.split('\\t')), flush=True)\n"
+	if err := os.WriteFile(filepath.Join(dir, "s.py"), []byte(script), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	program, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("no python3")
+	}
+	f, err := (&library{program: program, source: dir, scripts: dir}).forker(t.Context(), s, "s.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err := f.ask("one", "two words"); err != nil || a.Count != 2 {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if a, err := f.ask("end"); !errors.Is(err, io.EOF) {
+		t.Errorf("it ended, and said %+v, %v", a, err)
+	}
+	if err := s.close(); err == nil {
+		t.Error("its exit status is not told")
 	}
 }

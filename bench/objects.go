@@ -36,7 +36,11 @@ func measureObjects(ctx context.Context, b *bench, s *scope) ([]result, error) {
 		return nil, err
 	}
 	folder := filepath.Join(models, whisperName)
-	made, err := py.ask(ctx, objectsScript, "make", folder, pickle)
+	run, err := py.forker(ctx, s, objectsScript)
+	if err != nil {
+		return nil, err
+	}
+	made, err := run.ask("make", folder, pickle)
 	if err != nil {
 		return nil, err
 	}
@@ -48,13 +52,13 @@ func measureObjects(ctx context.Context, b *bench, s *scope) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &objects{py: py, made: made, rss: map[string]int64{}}
+	o := &objects{run: run, versions: py.versions, made: made, rss: map[string]int64{}}
 	contenders := []contender{
 		o.contender("get_or_load", d.mount), o.contender("state_dict", d.mount),
 		o.contender("from_pretrained", folder), o.contender("load_file", filepath.Join(folder, weightFile)),
 		o.contender("torch_load", pickle), o.contender("torch_load_mmap", pickle),
-		{"hit", seconds, func(ctx context.Context) (float64, error) {
-			a, err := py.ask(ctx, objectsScript, "hit", d.mount)
+		{"hit", seconds, func(context.Context) (float64, error) {
+			a, err := run.ask("hit", d.mount)
 			return a.Seconds, err
 		}},
 	}
@@ -67,14 +71,15 @@ func measureObjects(ctx context.Context, b *bench, s *scope) ([]result, error) {
 
 // objects runs the methods of objects.py, and sees that they load the same.
 type objects struct {
-	py   *library
-	made answer
-	rss  map[string]int64 // own memory that a load took, by method
+	run      *forker
+	versions string
+	made     answer
+	rss      map[string]int64 // own memory that a load took, by method
 }
 
 func (o *objects) contender(method, place string) contender {
-	return contender{method, seconds, func(ctx context.Context) (float64, error) {
-		a, err := o.py.ask(ctx, objectsScript, method, place)
+	return contender{method, seconds, func(context.Context) (float64, error) {
+		a, err := o.run.ask(method, place)
 		if err != nil {
 			return 0, err
 		}
@@ -96,7 +101,7 @@ func (o *objects) results(all []series, path dataPath) ([]result, error) {
 		alone("get_or_load of what the process has", seconds, hit, under(10e-6, seconds)),
 	}
 	results[0].Note = fmt.Sprintf("%s, %s; its own memory grew by %s in the last round, by %s with from_pretrained and by %s with torch.load%s",
-		o.py.versions, size(o.made.Bytes), size(o.rss["get_or_load"]), size(o.rss["from_pretrained"]), size(o.rss["torch_load"]), path.lacks())
+		o.versions, size(o.made.Bytes), size(o.rss["get_or_load"]), size(o.rss["from_pretrained"]), size(o.rss["torch_load"]), path.lacks())
 	var errs error
 	for _, l := range []struct {
 		what, peer string

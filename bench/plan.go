@@ -83,6 +83,15 @@ func quickPlan() plan {
 	}
 }
 
+// framesOf is how many frames of a size a round has: a pickle of 100 MB takes a
+// second and more.
+func (p plan) framesOf(size int64) int {
+	if size > 50e6 {
+		return max(p.frames/4, 1)
+	}
+	return p.frames
+}
+
 // withRounds sets all numbers of rounds; 0 leaves them.
 func (p plan) withRounds(n int) plan {
 	if n > 0 {
