@@ -154,6 +154,12 @@ type Changeable interface {
 	Change(ctx context.Context, caller Caller, c Changes) error
 }
 
+// Lasting is an entry that knows what it was when it was ErrStale: who has it open sees
+// that. For others it is what the kernel was told last.
+type Lasting interface {
+	Last() (Attr, bool)
+}
+
 // Writable is a file that can be opened for writing.
 type Writable interface {
 	File

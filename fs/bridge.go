@@ -128,13 +128,22 @@ func (b *bridge) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.A
 	case err == nil:
 		b.table.show(n, a)
 	case errors.Is(err, ErrStale) && n.isOpen():
-		a = b.table.shown(n) // who has it keeps it, whole
+		a = b.lasting(n, e) // who has it keeps it, whole
 	default:
 		return b.fail("getattr", n, err)
 	}
 	out.SetTimeout(attrTimeout)
 	fillAttr(&out.Attr, n, a)
 	return fuse.OK
+}
+
+func (b *bridge) lasting(n *node, e Entry) Attr {
+	if l, ok := e.(Lasting); ok {
+		if a, ok := l.Last(); ok {
+			return a
+		}
+	}
+	return b.table.shown(n)
 }
 
 func fillAttr(out *fuse.Attr, n *node, a Attr) {

@@ -348,8 +348,8 @@ func TestEvictStorm(t *testing.T) {
 			copies.Go(func() {
 				for range 25 {
 					dir := d.at("models", fmt.Sprint("m", i))
-					_, err := d.shellAs(m.uid, fmt.Sprintf("mkdir %[1]s && mkdir %[1]s/unet && cp %[2]s %[1]s/unet/a.safetensors && cp %[2]s %[1]s/unet/b.safetensors && cp %[3]s %[1]s/model_index.json", dir, from, cfg))
-					if err == nil {
+					_, errCopy := d.shellAs(m.uid, fmt.Sprintf("mkdir %[1]s && mkdir %[1]s/unet && cp %[2]s %[1]s/unet/a.safetensors && cp %[2]s %[1]s/unet/b.safetensors && cp %[3]s %[1]s/model_index.json", dir, from, cfg))
+					if errCopy == nil {
 						done[i]++
 					}
 					if id, err := r.attach(filepath.Join(dir, "unet/a.safetensors")); err == nil {
@@ -358,7 +358,9 @@ func TestEvictStorm(t *testing.T) {
 						}
 						_ = r.unmap(id)
 					} else if !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ESTALE) {
-						t.Errorf("open: %v", err)
+						st, err2 := r.stat(filepath.Join(dir, "unet/a.safetensors"))
+						b, err3 := r.read(filepath.Join(dir, "unet/a.safetensors"))
+						t.Errorf("open: %v; size %d %v, %d bytes %v; copy said %v", err, st.Size, err2, len(b), err3, errCopy)
 					}
 					_, _ = d.shellAs(m.uid, "rm -rf "+dir)
 				}

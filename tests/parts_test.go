@@ -143,11 +143,18 @@ func TestOpenBeforeSeal(t *testing.T) {
 		dir := d.at("models/mine")
 		d.shell(fmt.Sprintf("mkdir %[1]s && cp %[2]s %[1]s/.w && cp %[2]s %[1]s/.v", dir, from))
 		fd := must(d.open(filepath.Join(dir, ".w"), unix.O_RDONLY))(t)
+		// One that nobody has looked at since it was made: its size was 0 then.
+		maker := startReader(t, m.uid)
+		fresh := must(call[WriterArgs, int](maker, "WriteMapped", WriterArgs{filepath.Join(dir, "u.safetensors"), weights.Single(1, small)}))(t)
+		if err := maker.unmap(fresh); err != nil {
+			t.Error(err)
+		}
+		third := must(d.open(filepath.Join(dir, "u.safetensors"), unix.O_RDONLY))(t)
 		d.shell(fmt.Sprintf("mv %[1]s/.w %[1]s/w.safetensors && mv %[1]s/.v %[1]s/v.safetensors", dir))
 		other := must(d.open(filepath.Join(dir, "v.safetensors"), unix.O_RDONLY))(t)
 		look := func() {
 			t.Helper()
-			for _, fd := range []int{fd, other} {
+			for _, fd := range []int{fd, other, third} {
 				if got := must(d.pread(fd, 4096, 4096))(t); len(got) != 4096 {
 					t.Errorf("read %d bytes", len(got))
 				}
@@ -156,11 +163,10 @@ func TestOpenBeforeSeal(t *testing.T) {
 				}
 			}
 		}
-		look()
 		d.shell("rm -r " + dir)
 		time.Sleep(1100 * time.Millisecond) // until the kernel asks again
 		look()
-		if err := errors.Join(d.close(fd), d.close(other)); err != nil {
+		if err := errors.Join(d.close(fd), d.close(other), d.close(third)); err != nil {
 			t.Error(err)
 		}
 		d.nothingWritten()

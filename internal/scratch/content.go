@@ -38,9 +38,10 @@ type content struct {
 
 	// Guarded by Area.mu.
 	phase  phase
-	lost   bool   // it has no name any more
-	freed  bool   // nor users, nor room
-	keeper Keeper // of a sealed one
+	lost   bool        // it has no name any more
+	freed  bool        // nor users, nor room
+	last   unix.Stat_t // what it was when it lost its name, if a keeper has it
+	keeper Keeper      // of a sealed one
 	// file is read-only: for the lease, and for readers. It is nil while nobody uses
 	// the content: a hundred thousand small files need no descriptors.
 	file    *os.File
@@ -176,6 +177,9 @@ func (c *content) settle() {
 // until after: that is nobody else's.
 func (c *content) loseLocked(p string) (after func()) {
 	a := c.area
+	if c.keeper != nil {
+		_ = unix.Lstat(c.name.get(), &c.last)
+	}
 	c.lost = true
 	delete(a.open, c)
 	sealed := c.phase == sealed // else the one who seals it tells

@@ -123,6 +123,20 @@ func (n *Node) Stat() (unix.Stat_t, error) {
 	return st, nil
 }
 
+// Last is what Stat said of a sealed file that has lost its name: who has it open keeps
+// that. It is false for what nobody can have.
+func (n *Node) Last() (unix.Stat_t, bool) {
+	n.area.mu.Lock()
+	defer n.area.mu.Unlock()
+	c := n.content
+	if c == nil || !c.lost || c.last.Ino == 0 {
+		return unix.Stat_t{}, false
+	}
+	st := c.last
+	st.Mode = st.Mode&^0o7777 | n.mode
+	return st, true
+}
+
 // Sealed says whether a file is.
 func (n *Node) Sealed() bool {
 	n.area.mu.Lock()

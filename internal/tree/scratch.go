@@ -45,6 +45,10 @@ func scratchAttr(n *scratch.Node) (fs.Attr, error) {
 	if err != nil {
 		return fs.Attr{}, fail(err)
 	}
+	return statAttr(n, st), nil
+}
+
+func statAttr(n *scratch.Node, st unix.Stat_t) fs.Attr {
 	a := fs.Attr{
 		Mode: st.Mode & 0o7777, Uid: st.Uid, Gid: st.Gid,
 		Size: uint64(st.Size), Resident: uint64(st.Blocks) * 512,
@@ -53,7 +57,7 @@ func scratchAttr(n *scratch.Node) (fs.Attr, error) {
 	if n.IsFolder() {
 		a.Size, a.Resident = 0, 0
 	}
-	return a, nil
+	return a
 }
 
 func (f *scratchFolder) Attr(context.Context) (fs.Attr, error) {
@@ -241,12 +245,19 @@ var (
 	_ fs.Writable   = (*scratchFile)(nil)
 	_ fs.Changeable = (*scratchFile)(nil)
 	_ fs.Attributed = (*scratchFile)(nil)
+	_ fs.Lasting    = (*scratchFile)(nil)
 	_ fs.Mappable   = writing{}
 	_ fs.Writer     = writing{}
 	_ Backed        = (*scratchFile)(nil)
 )
 
 func (f *scratchFile) Attr(context.Context) (fs.Attr, error) { return scratchAttr(f.node) }
+
+// Last is what the file was when it lost its name.
+func (f *scratchFile) Last() (fs.Attr, bool) {
+	st, ok := f.node.Last()
+	return statAttr(f.node, st), ok
+}
 
 func (f *scratchFile) Generation() uint64 { return f.node.ID() }
 
