@@ -58,7 +58,7 @@ fuzz: ## each fuzz target for FUZZTIME (FUZZ=pattern chooses)
 	@scripts/fuzz '$(FUZZTIME)' '$(FUZZ)' ./...
 
 .PHONY: bench
-bench: ## modelfs and its peers, as root: build/bench.json and docs/benchmarks.md (7 min; BENCHFLAGS=--quick: 15 s)
+bench: ## modelfs and its peers, as root: build/bench.json and docs/benchmarks.md (10 min; BENCHFLAGS=--quick: 1 min)
 	@mkdir -p build
 	go run ./bench --json build/bench.json --markdown docs/benchmarks.md $(BENCHFLAGS)
 

@@ -4,16 +4,22 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"io"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/modelfs/modelfs/loaders"
 )
 
 func TestSummary(t *testing.T) {
@@ -123,8 +129,9 @@ func TestMarkdown(t *testing.T) {
 	near.Bytes = 4e9
 	far := alone("memory", memory, series{200e6}, under(150e6, memory))
 	missing := without("cold", seconds, series{1}, "it", faster(2), errors.New("not\nhere"))
+	neither := without("headers", seconds, nil, "torch", faster(3), errors.New("no torch"))
 	var b strings.Builder
-	r := report{Quick: true, Results: []result{near, far, missing}, Failures: []failure{{"idle", "broken"}}}
+	r := report{Quick: true, Results: []result{near, far, missing, neither}, Failures: []failure{{"idle", "broken"}}}
 	if err := r.markdown(&b); err != nil {
 		t.Fatal(err)
 	}
@@ -132,6 +139,7 @@ func TestMarkdown(t *testing.T) {
 		`| a\|b | 2 s (1 s to 3 s), 2 GB/s | 4 s (2 s to 6 s), 1 GB/s | them | 2× (2 to 2) | ≥ 1.5× faster | yes |`,
 		`| memory | 200 MB |  |  |  | < 150 MB | **no** |`,
 		`| cold | 1 s |  | it |  | ≥ 2× faster | not measured |`,
+		`| headers |  |  | torch |  | ≥ 3× faster | not measured |`, "- headers: torch was not measured: no torch",
 		"- cold: it was not measured: not",
 		"- idle: broken", "A quick run",
 	} {
@@ -236,6 +244,56 @@ func TestWriteModel(t *testing.T) {
 	}
 }
 
+// TestLargeFiles: their lists are what the loaders make of them, and the rest of the
+// 40 GB is not read.
+func TestLargeFiles(t *testing.T) {
+	for _, l := range largeFiles(40e9) {
+		path := filepath.Join(t.TempDir(), l.name)
+		if err := errors.Join(os.WriteFile(path, l.header, 0o600), os.Truncate(path, l.size)); err != nil {
+			t.Fatal(err)
+		}
+		before := debug.SetGCPercent(100)
+		a, err := helpIndex(path)
+		debug.SetGCPercent(before)
+		if err != nil || a.Count != largeTensors || a.Sum < 40e9/2-largeTensors*32 {
+			t.Errorf("%s: %d tensors, %d elements, %v", l.name, a.Count, a.Sum, err)
+		}
+		if a.Bytes < int64(len(l.header)) || a.Bytes > int64(len(l.header))+largeSlack {
+			t.Errorf("%s: %d bytes were read, the header has %d", l.name, a.Bytes, len(l.header))
+		}
+	}
+}
+
+// TestHeaderPeers: each has a format that peers/headers.py knows, and a file that
+// modelfs reads; a list that is not whole is no figure.
+func TestHeaderPeers(t *testing.T) {
+	script, err := os.ReadFile("peers/headers.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range headerPeers() {
+		if kind, ok := loaders.Of(p.file); !ok || kind.Parse == nil || !strings.HasPrefix(headerWhat(p, 7), kind.Name) {
+			t.Errorf("%s: %+v", p.file, kind)
+		}
+		if !bytes.Contains(script, []byte(`"`+p.format+`": Format(`)) {
+			t.Errorf("peers/headers.py has no %s", p.format)
+		}
+	}
+	for _, c := range []struct {
+		answer answer
+		ok     bool
+	}{
+		{answer{Seconds: 1, Count: 3, Sum: 3 * headerElements}, true},
+		{answer{Seconds: 1, Count: 2, Sum: 3 * headerElements}, false},
+		{answer{Seconds: 1, Count: 3, Sum: 2 * headerElements}, false},
+	} {
+		_, err := listing(3, "it", func(context.Context) (answer, error) { return c.answer, nil }).run(t.Context())
+		if (err == nil) != c.ok {
+			t.Errorf("%+v: %v", c.answer, err)
+		}
+	}
+}
+
 func TestCountOperations(t *testing.T) {
 	got := countOperations(`# tracer: nop
 #           TASK-PID     CPU#  |||||  TIMESTAMP  FUNCTION
@@ -255,5 +313,51 @@ func TestRoom(t *testing.T) {
 	err := room{1 << 60, 1 << 60}.check(t.TempDir())
 	if err == nil || !strings.Contains(err.Error(), "--dir") || !strings.Contains(err.Error(), "memory") {
 		t.Errorf("too much: %v, want both said", err)
+	}
+}
+
+// TestFrameResults: Ray is a line in any case; the one without it says why.
+func TestFrameResults(t *testing.T) {
+	all := []series{{50e-6}, {2e-3}, {60e-6}, {1e-3}}
+	with, err := frameResults(10_000_000, all, nil)
+	if err != nil || len(with) != 4 || with[3].Met == nil || !*with[3].Met || !*with[1].Met {
+		t.Errorf("with Ray %+v, %v", with, err)
+	}
+	alone, err := frameResults(1_000_000, all[:3], io.EOF)
+	if err != nil || len(alone) != 4 || alone[3].Met != nil || !strings.Contains(alone[3].Note, "EOF") || alone[1].Goal != "" {
+		t.Errorf("without Ray %+v, %v", alone, err)
+	}
+	if g := moved(0.8e9, 400e6); !g.met(0.49) || g.met(0.51) || g.text != "≥ 0.8 GB/s" {
+		t.Errorf("0.8 GB/s of 0.4 GB: %+v", g)
+	}
+}
+
+// TestForker: one answer a line, and what a script says when it ends instead.
+func TestForker(t *testing.T) {
+	s, err := newScope(t.TempDir(), "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	script := "import sys\nfor line in sys.stdin:\n    if line == 'end\\n': sys.exit('it broke')\n    print('{\"count\": %d}' % len(line.split('\\t')), flush=True)\n"
+	if err := os.WriteFile(filepath.Join(dir, "s.py"), []byte(script), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	program, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("no python3")
+	}
+	f, err := (&library{program: program, source: dir, scripts: dir}).forker(t.Context(), s, "s.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, err := f.ask("one", "two words"); err != nil || a.Count != 2 {
+		t.Errorf("%+v, %v", a, err)
+	}
+	if a, err := f.ask("end"); !errors.Is(err, io.EOF) {
+		t.Errorf("it ended, and said %+v, %v", a, err)
+	}
+	if err := s.close(); err == nil {
+		t.Error("its exit status is not told")
 	}
 }

@@ -34,5 +34,12 @@
 //   - attach: open and mmap, by the size of the model
 //   - tensors: a model of very many tensors: its list, the daemon's memory
 //   - models: a source of very many models: ls, ls -lR
+//   - headers: the list of a file's tensors, in each format, beside its own library's
 //   - idle: what a daemon costs that nobody asks anything
+//   - objects: whisper-base in Python, by get_or_load and open, beside
+//     from_pretrained, safetensors and torch.load; in a Python that has torch,
+//     see library
+//   - frames: frames from process to process by a stream of a session, beside
+//     pickle over a pipe, shared_memory, and Ray where it is installed
+//   - writing: cp into models/, and numpy into a session's mapping
 package main

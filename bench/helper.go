@@ -54,6 +54,8 @@ func help(args []string) (answer, error) {
 		return helpAttach(rest[0], number(rest[1]), number(rest[2]), number(rest[3]))
 	case mode == "names" && len(rest) == 1:
 		return helpNames(rest[0])
+	case mode == "index" && len(rest) == 1:
+		return helpIndex(rest[0])
 	case mode == "peer-fuse" && len(rest) == 3:
 		return answer{}, servePeer(rest[0], rest[1], rest[2] == noFlush)
 	}

@@ -27,7 +27,11 @@ func measurements() []measurement {
 		{"attach", needAttach, measureAttach},
 		{"tensors", needTensors, measureTensors},
 		{"models", needModels, measureModels},
+		{"headers", needHeaders, measureHeaders},
 		{"idle", needIdle, measureIdle},
+		{"objects", needObjects, measureObjects},
+		{"frames", needFrames, measureFrames},
+		{"writing", needWriting, measureWriting},
 	}
 }
 

@@ -31,8 +31,22 @@ type plan struct {
 	models      int
 	modelRounds int
 
+	headerTensors int
+	headerRounds  int
+	largeSize     int64 // of a file of which only the header is read
+
 	idleSettle, idle time.Duration
 	idleRounds       int
+
+	objectRounds int
+
+	frameSizes  []int64 // in bytes, the largest last
+	frames      int     // in a round
+	frameRounds int
+
+	writeSize   int64
+	writePasses int
+	writeRounds int
 }
 
 // fullPlan is what the goals are about.
@@ -44,7 +58,11 @@ func fullPlan() plan {
 		attachSizes: []int64{16 << 20, 256 << 20, 1 << 30, 2 << 30}, attaches: 500, attachRounds: 15,
 		tensors: 100_000, tensorRounds: 3, tensorIdle: 18 * time.Second,
 		models: 10_000, modelRounds: 3,
+		headerTensors: 10_000, headerRounds: 9, largeSize: 40e9,
 		idleSettle: 5 * time.Second, idle: 10 * time.Second, idleRounds: 2,
+		objectRounds: 7,
+		frameSizes:   []int64{1e6, 1e7, 1e8}, frames: 20, frameRounds: 5,
+		writeSize: 256 << 20, writePasses: 9, writeRounds: 7,
 	}
 }
 
@@ -57,14 +75,30 @@ func quickPlan() plan {
 		attachSizes: []int64{1 << 20, 16 << 20, 64 << 20}, attaches: 200, attachRounds: 3,
 		tensors: 2000, tensorRounds: 1, tensorIdle: time.Second,
 		models: 200, modelRounds: 1,
+		headerTensors: 500, headerRounds: 2, largeSize: 40e9,
 		idleSettle: time.Second / 2, idle: time.Second, idleRounds: 1,
+		objectRounds: 1,
+		frameSizes:   []int64{1e6, 1e7}, frames: 5, frameRounds: 1,
+		writeSize: 32 << 20, writePasses: 3, writeRounds: 1,
 	}
+}
+
+// framesOf is how many frames of a size a round has: a pickle of 100 MB takes a
+// second and more.
+func (p plan) framesOf(size int64) int {
+	if size > 50e6 {
+		return max(p.frames/4, 1)
+	}
+	return p.frames
 }
 
 // withRounds sets all numbers of rounds; 0 leaves them.
 func (p plan) withRounds(n int) plan {
 	if n > 0 {
-		for _, rounds := range []*int{&p.touchRounds, &p.coldRounds, &p.openRounds, &p.attachRounds, &p.tensorRounds, &p.modelRounds, &p.idleRounds} {
+		for _, rounds := range []*int{
+			&p.touchRounds, &p.coldRounds, &p.openRounds, &p.attachRounds, &p.tensorRounds, &p.modelRounds, &p.headerRounds, &p.idleRounds,
+			&p.objectRounds, &p.frameRounds, &p.writeRounds,
+		} {
 			*rounds = n
 		}
 	}

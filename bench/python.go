@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -54,6 +55,40 @@ func (p *python) peers(ctx context.Context) []peer {
 		l.name = a.Version
 	}
 	return list
+}
+
+// headerReader is a library that reads a format's headers, in a Python that has it.
+type headerReader struct {
+	python, script, format, version string
+}
+
+// headers finds the library of a format. torch, of 4.2 GB, is not in the list of
+// peers: the tests' Python has it where MODELFS_REQUIRE=torch make setup put it there.
+func (p *python) headers(ctx context.Context, format string) (headerReader, error) {
+	programs := []string{filepath.Join(p.repository, ".venv/bin/python")}
+	if p.asked != "" {
+		programs = nil
+	}
+	program, err := p.interpreter(ctx)
+	if err == nil {
+		programs = slices.Insert(programs, 0, program)
+	}
+	for _, program := range programs {
+		h := headerReader{program, p.script("headers.py"), format, ""}
+		a, tried := h.ask(ctx, "--version")
+		if tried == nil {
+			h.version = a.Version
+			return h, nil
+		}
+		if err == nil {
+			err = lastLine(tried)
+		}
+	}
+	return headerReader{}, err
+}
+
+func (h headerReader) ask(ctx context.Context, args ...string) (answer, error) {
+	return ask(ctx, h.python, append([]string{"-B", h.script, h.format}, args...)...)
 }
 
 // lastLine is where Python says what was wrong.

@@ -76,6 +76,9 @@ func (r result) row(b *strings.Builder) {
 
 // figure is a summary, with the throughput where bytes were moved.
 func (r result) figure(s summary) string {
+	if s.Rounds == 0 {
+		return ""
+	}
 	text := r.Unit.spread(s)
 	if r.Bytes > 0 && r.Unit == seconds && s.Median > 0 {
 		text += fmt.Sprintf(", %s GB/s", digits(float64(r.Bytes)/s.Median/1e9))

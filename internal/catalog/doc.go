@@ -11,7 +11,7 @@
 // The list of models is read again when somebody lists it, or asks for a name
 // that it does not have, and it is older than a second. The checkpoints of a model
 // are kept for a second. The index of a checkpoint is kept while somebody uses
-// indexes and ten seconds longer, and is valid only for the generations of the
+// indexes and ten seconds longer, small ones for good, and is valid only for the generations of the
 // files that it was read from. Nothing runs when nobody asks.
 //
 // # Locks

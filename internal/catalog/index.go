@@ -65,6 +65,7 @@ const (
 	revalidate  = 200 * time.Millisecond // how long the files' generations are believed
 	maxIndexes  = 4096
 	maxTensors  = 400_000 // in all indexes together, some 60 MB
+	idleTensors = 20_000  // of them when nobody has asked for long, some 3 MB
 )
 
 // indexes keeps the indexes that were used last.
@@ -180,8 +181,8 @@ func (x *indexes) touchLocked() {
 	}
 }
 
-// expire empties the cache when nobody has used it for long: an index of 100,000
-// tensors is 30 MB.
+// expire lets go of the large indexes when nobody has used any for long: one of 100,000
+// tensors is 30 MB. Small ones stay: to read one again costs more than an open.
 func (x *indexes) expire() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -189,9 +190,12 @@ func (x *indexes) expire() {
 		x.idle = time.AfterFunc(left, x.expire)
 		return
 	}
-	x.cache.Purge()
+	before := x.cache.Len()
+	for x.tensors > idleTensors && x.cache.Len() > 0 {
+		x.cache.RemoveOldest()
+	}
 	x.idle = nil
-	if x.emptied != nil {
+	if x.emptied != nil && x.cache.Len() < before {
 		go x.emptied()
 	}
 }

@@ -132,12 +132,22 @@ func TestIndexLazily(t *testing.T) {
 	}
 }
 
-// TestIndexKept: an index is read once for all who use it, and again after nobody
-// has used any for ten seconds; OnIdle is told then, once.
+// manyTensors is a file whose index is too large to be kept for good.
+func manyTensors() []byte {
+	names := make([]string, 20_001)
+	for i := range names {
+		names[i] = fmt.Sprint(i)
+	}
+	return safetensors(names...)
+}
+
+// TestIndexKept: an index is read once for all who use it, and a large one again after
+// nobody has used any for ten seconds; OnIdle is told then, once.
 func TestIndexKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlace(t)
-		p.files("m/w.safetensors", "n/w.safetensors")
+		p.write("m/w.safetensors", manyTensors())
+		p.files("n/w.safetensors")
 		c, _ := p.catalog("")
 		var idle atomic.Int64
 		c.OnIdle(func() { idle.Add(1) })
@@ -188,11 +198,33 @@ func TestIndexKept(t *testing.T) {
 	})
 }
 
-// Without OnIdle indexes go all the same.
-func TestIndexIdleUnheard(t *testing.T) {
+// TestSmallIndexKept: small ones stay, and nobody is told.
+func TestSmallIndexKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlace(t)
 		p.files("m/w.safetensors")
+		c, _ := p.catalog("")
+		c.OnIdle(func() { t.Error("OnIdle was told") })
+		m := lookup(t, c, "m")
+		first := index(t, m, "")
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if index(t, m, "") != first {
+			t.Error("an hour later it is another one")
+		}
+		p.replace("m/w.safetensors", safetensors("other"))
+		time.Sleep(time.Second)
+		if index(t, m, "") == first {
+			t.Error("another file has the same index")
+		}
+	})
+}
+
+// Without OnIdle large indexes go all the same.
+func TestIndexIdleUnheard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlace(t)
+		p.write("m/w.safetensors", manyTensors())
 		m := p.model()
 		first := index(t, m, "")
 		time.Sleep(time.Minute)

@@ -27,6 +27,17 @@ type Status struct {
 	Sources       []SourceStatus  `json:"sources"`
 	Shadowed      []string        `json:"shadowed"`
 	LastEvictions []Eviction      `json:"last_evictions"`
+	Configuration Configuration   `json:"configuration"`
+}
+
+// Configuration is what the mount was started with; sizes are bytes, 0 is no limit.
+type Configuration struct {
+	Policy            Policy     `json:"policy"`
+	TTLSeconds        float64    `json:"ttl_seconds"`
+	MaxModels         int        `json:"max_models"`
+	OverBudget        OverBudget `json:"over_budget"`
+	SessionQuota      int64      `json:"session_quota_bytes"`
+	SessionTTLSeconds float64    `json:"session_ttl_seconds"`
 }
 
 // Memory is where the memory is; all in bytes.
@@ -91,6 +102,10 @@ func (d *Daemon) Status(ctx context.Context, viewer models.Viewer) ([]byte, erro
 		},
 		Shadowed:      append([]string{}, d.catalog.Shadowed()...), // [], never null
 		LastEvictions: []Eviction{},
+		Configuration: Configuration{
+			Policy: d.cfg.Policy, TTLSeconds: d.cfg.TTL.Seconds(), MaxModels: d.cfg.MaxModels, OverBudget: d.cfg.OverBudget,
+			SessionQuota: d.cfg.SessionQuota, SessionTTLSeconds: d.cfg.SessionTTL.Seconds(),
+		},
 	}
 	for _, src := range d.sources[:len(d.sources)-1] { // the last is what is published here
 		s.Sources = append(s.Sources, SourceStatus{Spec: src.Spec(), Kind: src.Kind()})

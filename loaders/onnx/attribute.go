@@ -108,7 +108,7 @@ func (p *parser) parameters(a *attribute, prefix, name string, depth int) error 
 		if err != nil {
 			return err
 		}
-		return p.add(t, prefix, name)
+		return p.add(&t, prefix, name)
 	}
 	if a.t.there() {
 		if err := add(a.t, name); err != nil {
@@ -186,5 +186,5 @@ func (p *parser) constant(a *attribute, n *node, s scope) (done bool, err error)
 	if err != nil {
 		return false, err
 	}
-	return true, p.value(t, name, s)
+	return true, p.value(&t, name, s)
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/modelfs/modelfs/loaders/internal/distinct"
+	"github.com/modelfs/modelfs/tensors"
 )
 
 // scope is a graph, or a function.
@@ -39,6 +40,9 @@ func (p *parser) graph(m span, s scope) error {
 			if err := p.is(f, wireBytes); err != nil {
 				return err
 			}
+			if p.found == nil {
+				p.expect((m.end-f.at)/(f.value.end-f.at), s)
+			}
 			return p.initializer(f.value, s)
 		case 15: // sparse_initializer
 			if err := p.is(f, wireBytes); err != nil {
@@ -48,6 +52,17 @@ func (p *parser) graph(m span, s scope) error {
 		}
 		return nil
 	})
+}
+
+// maxExpected bounds what is made for tensors that may not come, to some megabytes.
+const maxExpected = 16 << 10
+
+// expect makes room for tensors: for as many as the first one in a graph would have
+// beside it if all had its length.
+func (p *parser) expect(n int64, s scope) {
+	n = min(n, maxExpected)
+	p.found = make([]tensors.Tensor, 0, n)
+	s.names.Grow(int(n))
 }
 
 // initializer reads a TensorProto of a graph.
@@ -60,11 +75,11 @@ func (p *parser) initializer(m span, s scope) error {
 	if err != nil {
 		return err
 	}
-	return p.value(t, name, s)
+	return p.value(&t, name, s)
 }
 
 // value adds a tensor that is a value in a graph.
-func (p *parser) value(t tensor, name string, s scope) error {
+func (p *parser) value(t *tensor, name string, s scope) error {
 	if !s.names.Take(name) {
 		return p.Errorf(t.at.at, "the tensor %.100q is there twice in one graph", name)
 	}

@@ -61,6 +61,8 @@ type parser struct {
 	findings []tensors.Finding
 
 	top     distinct.Names // the names in the model's graph
+	dims    [maxDims]int64 // of the tensor that is being read
+	slab    []int64        // where shapes are cut from
 	deeper  []int          // the tensors that are not in it
 	paths   int            // bytes that paths have, of what is deeper
 	counted int64          // bytes of numbers that may still be counted

@@ -19,9 +19,9 @@ type tensor struct {
 	entries  []span // of external_data
 }
 
-// tensor reads a TensorProto.
+// tensor reads a TensorProto. Its dimensions last until the next one is read.
 func (p *parser) tensor(m span) (tensor, error) {
-	t := tensor{at: m}
+	t := tensor{at: m, dims: p.dims[:0]}
 	var was seen
 	err := p.each(m, func(f field) error {
 		for i := range typedFields {
@@ -31,7 +31,7 @@ func (p *parser) tensor(m span) (tensor, error) {
 		}
 		switch f.number {
 		case 1: // dims
-			return p.dims(f, &t)
+			return p.dimensions(f, &t)
 		case 2: // data_type
 			if t.dataType = int32(f.n); uint64(t.dataType) != f.n {
 				t.dataType = -1
@@ -60,8 +60,8 @@ func (p *parser) tensor(m span) (tensor, error) {
 	return t, err
 }
 
-// dims reads one dimension, or a packed list of some.
-func (p *parser) dims(f field, t *tensor) error {
+// dimensions reads one dimension, or a packed list of some.
+func (p *parser) dimensions(f field, t *tensor) error {
 	add := func(v uint64) error {
 		switch {
 		case len(t.dims) >= maxDims:
@@ -92,7 +92,7 @@ func (p *parser) dims(f field, t *tensor) error {
 }
 
 // add adds a tensor to the index, or a finding where it cannot be there.
-func (p *parser) add(t tensor, prefix, name string) error {
+func (p *parser) add(t *tensor, prefix, name string) error {
 	at := t.at.at
 	if prefix != "" {
 		if p.paths += len(prefix) + len(name); p.paths > 64<<10+32*p.fields {
@@ -100,7 +100,7 @@ func (p *parser) add(t tensor, prefix, name string) error {
 		}
 		name = prefix + name
 	}
-	kind, known := dataTypes[t.dataType]
+	kind, known := typeOf(t.dataType)
 	switch {
 	case t.dataType == typeString:
 		p.find(at, "the tensor %.100q holds text, which is not read", name)
@@ -126,8 +126,8 @@ func (p *parser) add(t tensor, prefix, name string) error {
 	if err != nil {
 		return p.Errorf(at, "the tensor %.100q: %v", name, err)
 	}
-	out := tensors.Tensor{Name: name, DType: kind.dtype, Shape: append([]int64{}, t.dims...), NBytes: n, File: p.name}
-	if listed, err := p.place(&out, &t, kind); err != nil || !listed {
+	out := tensors.Tensor{Name: name, DType: kind.dtype, Shape: p.shape(t.dims), NBytes: n, File: p.name}
+	if listed, err := p.place(&out, t, kind); err != nil || !listed {
 		return err
 	}
 	if prefix != "" {
@@ -135,6 +135,18 @@ func (p *parser) add(t tensor, prefix, name string) error {
 	}
 	p.found = append(p.found, out)
 	return nil
+}
+
+// shape is a copy of dimensions, cut from a slab: an allocation for each tensor would
+// be a part of the time that a model takes.
+func (p *parser) shape(dims []int64) []int64 {
+	const slab = 1024
+	if p.slab == nil || len(p.slab)+len(dims) > cap(p.slab) {
+		p.slab = make([]int64, 0, slab)
+	}
+	at := len(p.slab)
+	p.slab = append(p.slab, dims...)
+	return p.slab[at:len(p.slab):len(p.slab)]
 }
 
 // place says where a tensor's bytes are, which must be in one place.

@@ -47,9 +47,18 @@ type dataType struct {
 	min, max int64 // of a number, where width is less than the field has
 }
 
+// typeOf is the type of a number, if it has bytes.
+func typeOf(number int32) (dataType, bool) {
+	if number < 0 || int(number) >= len(dataTypes) {
+		return dataType{}, false
+	}
+	d := dataTypes[number]
+	return d, d.dtype != 0
+}
+
 // dataTypes are the types that have bytes, by their number. Floats below 32 bits
 // are in int32_data by their bits, 4-bit types two in a number.
-var dataTypes = map[int32]dataType{
+var dataTypes = [...]dataType{
 	1:  {tensors.F32, floats, 4, 0, 0},
 	2:  {tensors.U8, int32s, 1, 0, math.MaxUint8},
 	3:  {tensors.I8, int32s, 1, math.MinInt8, math.MaxInt8},

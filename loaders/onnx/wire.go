@@ -72,9 +72,17 @@ func (s *scanner) next(at, end int64) (field, error) {
 	if s.fields++; s.fields > maxFields {
 		return field{}, s.Errorf(at, "over %d fields", maxFields)
 	}
-	tag, after, err := s.varint(at, end)
+	// Tag and length of nearly every field are in one view.
+	b, err := s.View(at, int(min(window.MaxView, end-at)))
 	if err != nil {
 		return field{}, err
+	}
+	tag, n := binary.Uvarint(b)
+	after := at + int64(n)
+	if n <= 0 {
+		if tag, after, err = s.varint(at, end); err != nil {
+			return field{}, err
+		}
 	}
 	f := field{number: tag >> 3, wire: byte(tag & 7), at: at, value: span{after, after}}
 	if f.number == 0 || f.number >= 1<<29 {
@@ -83,6 +91,10 @@ func (s *scanner) next(at, end int64) (field, error) {
 	size := uint64(0)
 	switch f.wire {
 	case wireVarint:
+		if f.n, n = binary.Uvarint(b[after-at:]); n > 0 {
+			f.value.end = after + int64(n)
+			return f, nil
+		}
 		f.n, f.value.end, err = s.varint(after, end)
 		return f, err
 	case wireI64:
@@ -90,7 +102,9 @@ func (s *scanner) next(at, end int64) (field, error) {
 	case wireI32:
 		size = 4
 	case wireBytes:
-		if size, f.value.at, err = s.varint(after, end); err != nil {
+		if size, n = binary.Uvarint(b[after-at:]); n > 0 {
+			f.value.at = after + int64(n)
+		} else if size, f.value.at, err = s.varint(after, end); err != nil {
 			return field{}, err
 		}
 	default:
@@ -146,6 +160,11 @@ func (s *scanner) once(f field, wire byte, was *seen) error {
 func (s *scanner) text(m span, limit uint64) (string, error) {
 	if m.size() == 0 {
 		return "", nil
+	}
+	if uint64(m.size()) <= limit { // nearly all lie in one page
+		if b, err := s.Chunk(m.at, m.end); err != nil || int64(len(b)) == m.size() {
+			return string(b), err
+		}
 	}
 	b, err := s.Bytes(m.at, uint64(m.size()), limit)
 	return string(b), err

