@@ -299,7 +299,7 @@ func (f *scratchFile) ModelName() string {
 	if !ok || f.area != f.t.areas.Models {
 		return ""
 	}
-	if m, _, ok := f.t.Published(context.Background(), p); ok {
+	if m, ok := f.t.published(context.Background(), p); ok {
 		return m.Name()
 	}
 	return ""
@@ -314,13 +314,12 @@ func (f *scratchFile) Bytes() int64 {
 	return st.Size
 }
 
-// Published finds the model that a path below models/ belongs to, and what is left of
-// the path.
-func (t *Tree) Published(ctx context.Context, p string) (*catalog.Model, string, bool) {
+// published finds the model that a path below models/ belongs to.
+func (t *Tree) published(ctx context.Context, p string) (*catalog.Model, bool) {
 	for at := strings.LastIndexByte(p, '/'); at > 0; at = strings.LastIndexByte(p[:at], '/') {
 		if m, ok := t.models.Catalog.Lookup(ctx, p[:at]); ok && m.Published() {
-			return m, p[at+1:], true
+			return m, true
 		}
 	}
-	return nil, "", false
+	return nil, false
 }
