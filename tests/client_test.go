@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -182,4 +183,26 @@ func eventually(t testing.TB, within time.Duration, what string, holds func() bo
 }
 
 // patience is for what must come, and how fast is not the point.
-const patience = 5 * time.Second
+const patience = 30 * time.Second
+
+// lateness watches how late this machine wakes who sleeps, and says how much that was
+// in all: a figure of the contract is kept if it is by a machine that is not busy.
+func lateness(t testing.TB) func() time.Duration {
+	var total atomic.Int64
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		const nap = 5 * time.Millisecond
+		for {
+			start := time.Now()
+			select {
+			case <-stop:
+				return
+			case <-time.After(nap):
+				total.Add(int64(time.Since(start) - nap))
+			}
+		}
+	}()
+	t.Cleanup(func() { close(stop); <-stopped })
+	return func() time.Duration { return time.Duration(total.Load()) }
+}

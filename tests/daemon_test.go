@@ -93,7 +93,7 @@ func (p *place) startAt(mount string, args ...string) *daemon {
 	p.t.Helper()
 	d := p.launch(mount, args...)
 	p.t.Cleanup(func() { d.finish() })
-	limit := time.After(20 * time.Second)
+	limit := time.After(patience)
 	for !strings.Contains(d.log.String(), "ready") {
 		select {
 		case <-d.ended:
@@ -230,7 +230,7 @@ func (d *daemon) end() {
 		return
 	}
 	d.cmd.Process.Signal(unix.SIGTERM)
-	d.wait(10 * time.Second)
+	d.wait(patience)
 }
 
 // wait waits for the daemon's end and sees that it ends well.

@@ -77,7 +77,7 @@ func TestOriginReplaced(t *testing.T) {
 					t.Errorf("mapped_after_eviction_bytes is %d for a file and a tensor of %d", n, len(before))
 				}
 				old.kill()
-				eventually(t, time.Second, "what nobody has any more is freed", func() bool {
+				eventually(t, patience, "what nobody has any more is freed", func() bool {
 					return d.status().Memory.MappedAfterEviction == 0
 				})
 				if got := must(d.read(path))(t); digest(got) != digest(after) {
@@ -157,13 +157,13 @@ func TestModelsComeAndGo(t *testing.T) {
 		if err := os.RemoveAll(filepath.Join(p.models, "goes")); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, 3*time.Second, "the list is current", func() bool {
+		eventually(t, patience, "the list is current", func() bool {
 			return slices.Equal(must(d.list(d.model()))(t), []string{"new", "stays"})
 		})
 		if got := must(d.read(d.model("new/model.safetensors")))(t); digest(got) != digest(weights.Single('n', small)) {
 			t.Error("the new model has other bytes")
 		}
-		eventually(t, 3*time.Second, "the old model cannot be opened", func() bool {
+		eventually(t, patience, "the old model cannot be opened", func() bool {
 			_, err := d.open(d.model("goes/model.safetensors"), unix.O_RDONLY)
 			return errors.Is(err, unix.ENOENT)
 		})
@@ -176,7 +176,7 @@ func TestModelsComeAndGo(t *testing.T) {
 		if _, stderr, code := d.run("evict", "--all"); code != 0 {
 			t.Error(stderr)
 		}
-		eventually(t, time.Second, "no memory is left", func() bool {
+		eventually(t, patience, "no memory is left", func() bool {
 			return d.status().Memory.Resident+d.status().Memory.MappedAfterEviction == 0
 		})
 		if strings.Contains(d.log.String(), "level=ERROR") {

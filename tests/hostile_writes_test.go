@@ -397,7 +397,7 @@ func TestKilledSessions(t *testing.T) {
 			made++
 		}
 		t.Logf("%d makers were killed", made)
-		eventually(t, 20*time.Second, "all sessions are gone", func() bool {
+		eventually(t, patience, "all sessions are gone", func() bool {
 			names, err := d.list(d.at("sessions"))
 			return err == nil && len(names) == 0
 		})

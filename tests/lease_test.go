@@ -28,7 +28,7 @@ func TestFolderLease(t *testing.T) {
 			r := startReader(t, m.uid)
 			start := time.Now()
 			fd := must(r.open(d.model("a"), folderFlags))(t)
-			if took := time.Since(start); took > time.Second {
+			if took := time.Since(start); took > patience {
 				t.Errorf("the open took %v", took)
 			}
 			eventually(t, patience, "the model is loaded", func() bool { return d.resident("a") })
@@ -43,7 +43,7 @@ func TestFolderLease(t *testing.T) {
 			} else if err := r.close(fd); err != nil {
 				t.Error(err)
 			}
-			eventually(t, time.Second+time.Second, end+" ends the reference", func() bool { return d.status().of(t, "a").Refs == 0 })
+			eventually(t, patience, end+" ends the reference", func() bool { return d.status().of(t, "a").Refs == 0 })
 			if err := d.set(d.model("a"), "evict", "1"); err != nil {
 				t.Errorf("evict after %s: %v", end, err)
 			}
@@ -70,7 +70,7 @@ func TestShellLease(t *testing.T) {
 			return s.State == "resident" && s.Refs >= 1 // the sleep has the descriptor too
 		})
 		end()
-		eventually(t, 2*time.Second, "the shell's end ends it", func() bool { return d.status().of(t, "a").Refs == 0 })
+		eventually(t, patience, "the shell's end ends it", func() bool { return d.status().of(t, "a").Refs == 0 })
 	}, normal, unprivileged)
 }
 
@@ -98,7 +98,7 @@ func TestListingIsNoLease(t *testing.T) {
 		if names := must(call[int, []byte](d.reader, "Readdir", leased))(t); len(names) == 0 {
 			t.Error("the lease's folder is empty")
 		}
-		eventually(t, 2*time.Second, "listing ends the lease", func() bool { return d.status().of(t, "a").Refs == 0 })
+		eventually(t, patience, "listing ends the lease", func() bool { return d.status().of(t, "a").Refs == 0 })
 		if err := d.set(d.model("a"), "evict", "1"); err != nil {
 			t.Errorf("evict after the lease was listed: %v", err)
 		}

@@ -20,7 +20,7 @@ func (p *place) checkNothingLeft() {
 	p.t.Helper()
 	name := filepath.Base(p.dir)
 	left := remains(p.t, name)
-	for deadline := time.Now().Add(2 * time.Second); len(left) > 0 && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); len(left) > 0 && time.Now().Before(deadline); {
 		time.Sleep(20 * time.Millisecond) // a process that was killed goes on for a moment
 		left = remains(p.t, name)
 	}

@@ -106,7 +106,7 @@ func TestNullInReports(t *testing.T) {
 		}
 	}
 	p.write("m/config.json", []byte("{}"))
-	eventually(t, 3*time.Second, "the model is seen", func() bool { return len(d.modelNames()) == 1 })
+	eventually(t, patience, "the model is seen", func() bool { return len(d.modelNames()) == 1 })
 	text := must(d.read(d.at("tensors/m/index.json")))(t)
 	if ix := d.index("m"); ix.Tensors == nil || ix.Error != nil {
 		t.Errorf("the index.json of a model without weights: %s", text)

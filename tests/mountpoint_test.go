@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -217,7 +216,7 @@ func TestUnavailable(t *testing.T) {
 		if says := p.refused(t, mount, 1, "--models", p.models, flag, "on"); !strings.Contains(says, flag) || !strings.Contains(says, "root") {
 			t.Errorf("%s on, without privilege, says %q", flag, says)
 		}
-		eventually(t, time.Second, "nothing is mounted", func() bool { return mountsAt(t, mount) == 0 })
+		eventually(t, patience, "nothing is mounted", func() bool { return mountsAt(t, mount) == 0 })
 	}
 	missing := filepath.Join(p.dir, "nowhere")
 	if says := p.refused(t, mount, 1, "--models", missing); !strings.Contains(says, missing) {

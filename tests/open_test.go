@@ -37,11 +37,11 @@ func TestNonblockingOpen(t *testing.T) {
 				if fd, err := d.open(path, unix.O_RDONLY|unix.O_NONBLOCK); !errors.Is(err, unix.EAGAIN) {
 					t.Errorf("%s: a non-blocking open of what is not loaded: %d, %v, want EAGAIN", path, fd, err)
 				}
-				if took := time.Since(start); took > time.Second {
+				if took := time.Since(start); took > patience {
 					t.Errorf("%s: the answer took %v", path, took)
 				}
 			}
-			eventually(t, 2*time.Second, "the load reads from the origin", func() bool { return file.Waiting() > 0 })
+			eventually(t, patience, "the load reads from the origin", func() bool { return file.Waiting() > 0 })
 			if state := must(d.get(d.model("m"), "state"))(t); state != "loading" {
 				t.Errorf("%s: the model is %s, want loading", path, state)
 			}
@@ -50,7 +50,7 @@ func TestNonblockingOpen(t *testing.T) {
 			}
 			file.Release()
 			var fd int
-			eventually(t, 5*time.Second, path+" is loaded", func() (ok bool) {
+			eventually(t, patience, path+" is loaded", func() (ok bool) {
 				var err error
 				if fd, err = d.open(path, unix.O_RDONLY|unix.O_NONBLOCK); err != nil && !errors.Is(err, unix.EAGAIN) {
 					t.Fatal(err)
@@ -89,12 +89,12 @@ func TestOpenWaitsForItsFileAlone(t *testing.T) {
 		if got := must(d.read(d.model("m/model-00001-of-00002.safetensors")))(t); digest(got) != digest(content) {
 			t.Error("other bytes")
 		}
-		eventually(t, 2*time.Second, "the rest of the checkpoint is read", func() bool { return late.Waiting() > 0 })
+		eventually(t, patience, "the rest of the checkpoint is read", func() bool { return late.Waiting() > 0 })
 		if s := d.status().of(t, "m"); s.State != "loading" || s.Loads != 1 {
 			t.Errorf("the model is %s after %d loads, want loading after 1", s.State, s.Loads)
 		}
 		late.Release()
-		eventually(t, 5*time.Second, "the model is whole", func() bool { return d.resident("m") })
+		eventually(t, patience, "the model is whole", func() bool { return d.resident("m") })
 		if s := d.status().of(t, "m"); s.Loads != 2 || s.Bytes != int64(2*len(content)) {
 			t.Errorf("%d loads of a primary checkpoint of %d bytes, want 2 of %d: the GGUF is another checkpoint", s.Loads, s.Bytes, 2*len(content))
 		}

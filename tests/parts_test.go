@@ -83,11 +83,11 @@ func TestPublishedBehindSource(t *testing.T) {
 		path := filepath.Join(dir, "model.safetensors")
 		must(d.read(path))(t)
 		p.write("twice/model.safetensors", theirs)
-		eventually(t, 3*time.Second, "the source's is seen", func() bool {
+		eventually(t, patience, "the source's is seen", func() bool {
 			s := d.status()
 			return len(s.Shadowed) == 1 && s.of(t, "twice").State == "absent"
 		})
-		eventually(t, 40*time.Second, "its bytes are read", func() bool {
+		eventually(t, patience, "its bytes are read", func() bool {
 			got, err := d.read(path)
 			if err == nil && !bytes.Equal(got, mine) && !bytes.Equal(got, theirs) {
 				t.Fatal("neither's bytes")
@@ -103,7 +103,7 @@ func TestPublishedBehindSource(t *testing.T) {
 		if err := os.RemoveAll(filepath.Join(p.models, "twice")); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, 40*time.Second, "the published one is back", func() bool {
+		eventually(t, patience, "the published one is back", func() bool {
 			d.status() // looks at the sources
 			got, err := d.read(path)
 			return err == nil && bytes.Equal(got, mine)

@@ -53,7 +53,7 @@ func TestPublish(t *testing.T) {
 		if _, err := d.stat(d.at("models/mine")); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("after rm: %v", err)
 		}
-		eventually(t, time.Second, "its memory is free", func() bool {
+		eventually(t, patience, "its memory is free", func() bool {
 			s := d.status()
 			return s.Memory.Resident == 0 && s.Memory.Session == 0 && s.Memory.MappedAfterEviction == 0
 		})
@@ -97,7 +97,7 @@ func TestSealWaits(t *testing.T) {
 			if !bytes.Equal(got, content) {
 				t.Error("other bytes than were written")
 			}
-		case <-time.After(2 * time.Second):
+		case <-time.After(patience):
 			t.Error("the reader still waits")
 		}
 	})
@@ -129,11 +129,11 @@ func TestTemporaryName(t *testing.T) {
 		if err := d.unmap(id); err != nil {
 			t.Error(err)
 		}
-		eventually(t, time.Second, "the first one's memory is free", func() bool { return d.status().Memory.MappedAfterEviction == 0 })
+		eventually(t, patience, "the first one's memory is free", func() bool { return d.status().Memory.MappedAfterEviction == 0 })
 		if _, stderr, code := d.run("evict", "mine"); code != 0 {
 			t.Errorf("evict: %s", stderr)
 		}
-		eventually(t, time.Second, "what was evicted is gone: it has no origin", func() bool {
+		eventually(t, patience, "what was evicted is gone: it has no origin", func() bool {
 			_, err := d.stat(dir)
 			return errors.Is(err, os.ErrNotExist)
 		})

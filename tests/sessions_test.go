@@ -117,7 +117,7 @@ func TestSession(t *testing.T) {
 		if err := errors.Join(writer.unmap(id), d.unmap(mine)); err != nil {
 			t.Error(err)
 		}
-		eventually(t, time.Second, "its memory is free", func() bool { s := d.status().Memory; return s.Session+s.MappedAfterEviction == 0 })
+		eventually(t, patience, "its memory is free", func() bool { s := d.status().Memory; return s.Session+s.MappedAfterEviction == 0 })
 	})
 }
 
@@ -195,7 +195,7 @@ func TestSessionTTL(t *testing.T) {
 		content := weights.Pattern(1, small)
 		id := must(call[WriterArgs, int](writer, "WriteMapped", WriterArgs{d.at("sessions/used/f"), content}))(t)
 		start := time.Now()
-		eventually(t, 1500*time.Millisecond, "the idle one is gone", func() bool {
+		eventually(t, patience, "the idle one is gone", func() bool {
 			_, err := d.stat(d.at("sessions/idle"))
 			return errors.Is(err, os.ErrNotExist)
 		})
@@ -206,7 +206,7 @@ func TestSessionTTL(t *testing.T) {
 		if err := writer.unmap(id); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, 1800*time.Millisecond, "the other one is gone too", func() bool {
+		eventually(t, patience, "the other one is gone too", func() bool {
 			_, err := d.stat(d.at("sessions/used"))
 			return errors.Is(err, os.ErrNotExist) && d.status().Memory.Session == 0
 		})

@@ -44,7 +44,7 @@ func TestManyReadersOneLoad(t *testing.T) {
 		for i, r := range all {
 			running.Go(func() { maps[i], errs[i] = r.attach(d.model("m/model.safetensors")) })
 		}
-		eventually(t, 20*time.Second, "all of them wait in open", func() bool {
+		eventually(t, patience, "all of them wait in open", func() bool {
 			return d.metrics()[`modelfs_fuse_requests_total{op="open"}`] >= float64(readers) && file.Waiting() > 0
 		})
 		file.Release()
@@ -118,7 +118,7 @@ func TestReadsPassTheDaemon(t *testing.T) {
 		p := newPlace(t, m)
 		p.write("m/model.safetensors", content)
 		d := p.start("--load", "m")
-		eventually(t, 5*time.Second, "it is loaded", func() bool { return d.resident("m") })
+		eventually(t, patience, "it is loaded", func() bool { return d.resident("m") })
 		path := d.model("m/model.safetensors")
 		reads := d.readsDuring(func() {
 			r := startReader(t, m.uid)
@@ -202,6 +202,6 @@ func TestMappedAndClosed(t *testing.T) {
 		if stdout, stderr, code := d.run("evict", "used"); code != 0 || !strings.Contains(stdout, "freed") {
 			t.Errorf("the control: evict exits %d after the munmap: %s%s", code, stdout, stderr)
 		}
-		eventually(t, 2*time.Second, "nothing is resident", func() bool { return d.status().Memory.Resident == 0 })
+		eventually(t, patience, "nothing is resident", func() bool { return d.status().Memory.Resident == 0 })
 	})
 }

@@ -79,7 +79,7 @@ func TestHubCache(t *testing.T) {
 			t.Errorf("the tensor: %s", diff)
 		}
 		p.write(repo+"/refs/main", []byte("rev2\n"))
-		eventually(t, 3*time.Second, "the other revision is shown", func() bool {
+		eventually(t, patience, "the other revision is shown", func() bool {
 			b, err := d.read(d.model("org/name/model.safetensors"))
 			return err == nil && digest(b) == digest(two)
 		})
@@ -236,7 +236,7 @@ func TestLinkLoops(t *testing.T) {
 				t.Errorf("the models are %q", names)
 			}
 			t.Logf("listed after %v", time.Since(start))
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			d.cmd.Process.Signal(unix.SIGQUIT) // nobody could wait for its end
 			d.gone = true
 			t.Fatal("a few links to . keep the daemon busy for ever")

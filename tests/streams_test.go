@@ -155,7 +155,7 @@ func TestStreams(t *testing.T) {
 		path := d.at("sessions/camera/frames")
 		first := startReader(t, m.uid)
 		first.produce(ProduceArgs{Path: path, For: time.Minute})
-		eventually(t, 5*time.Second, "there is a stream", func() bool {
+		eventually(t, patience, "there is a stream", func() bool {
 			st, err := d.stat(path)
 			return err == nil && st.Size == ringSize
 		})
@@ -204,7 +204,7 @@ func TestStreamWakes(t *testing.T) {
 		path := d.at("sessions/s/frames")
 		done := startReader(t, m.uid).produce(ProduceArgs{Path: path, For: 500 * time.Millisecond, Every: 5 * time.Millisecond})
 		other := startReader(t, nobody)
-		eventually(t, 5*time.Second, "there is a stream", func() bool {
+		eventually(t, patience, "there is a stream", func() bool {
 			_, err := d.stat(path)
 			return err == nil
 		})
@@ -284,7 +284,7 @@ func TestStreamLanguages(t *testing.T) {
 		program := fmt.Sprintf(streamPython, frameWords, frameSlots)
 		golang := startReader(t, m.uid)
 		golang.produce(ProduceArgs{Path: path, For: time.Minute})
-		eventually(t, 5*time.Second, "there is a stream", func() bool {
+		eventually(t, patience, "there is a stream", func() bool {
 			_, err := d.stat(path)
 			return err == nil
 		})

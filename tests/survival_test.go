@@ -135,7 +135,7 @@ func TestUmountWhileMapped(t *testing.T) {
 						t.Fatalf("%v %s", err, out)
 					}
 				}
-				eventually(t, time.Second, "the mount point is free", func() bool { return mountsAt(t, d.mount) == 0 })
+				eventually(t, patience, "the mount point is free", func() bool { return mountsAt(t, d.mount) == 0 })
 				t.Logf("free after %v", time.Since(start))
 				if m.passes() {
 					d.wait(patience)
@@ -206,7 +206,7 @@ func TestEndWhileLoading(t *testing.T) {
 		}
 		eventually(t, patience, "the load reads", func() bool { return file.Waiting() > 0 })
 		d.cmd.Process.Signal(unix.SIGTERM)
-		eventually(t, time.Second, "the mount point is free", func() bool { return mountsAt(t, d.mount) == 0 })
+		eventually(t, patience, "the mount point is free", func() bool { return mountsAt(t, d.mount) == 0 })
 		d.wait(patience)
 		for _, s := range waiting {
 			if !s.over(patience) {

@@ -120,7 +120,7 @@ func TestStat(t *testing.T) {
 		inode := st.Ino
 		before := time.Now()
 		must(d.read(d.model("m/model.safetensors")))(t)
-		eventually(t, time.Second, "stat shows the blocks", func() bool {
+		eventually(t, patience, "stat shows the blocks", func() bool {
 			st = must(d.stat(d.model("m/model.safetensors")))(t)
 			return st.Blocks > 0
 		})

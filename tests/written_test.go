@@ -20,7 +20,7 @@ import (
 func (d *daemon) nothingWritten() {
 	d.t.Helper()
 	var left []string
-	for deadline := time.Now().Add(3 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		left = d.written()
 		if len(left) == 0 {
 			return

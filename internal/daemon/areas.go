@@ -61,6 +61,7 @@ func (d *Daemon) openAreas() error {
 			Quota: d.cfg.SessionQuota, TTL: d.cfg.SessionTTL, Log: d.cfg.Log,
 			Sealed:  func(f scratch.File) (scratch.Keeper, error) { return d.areas.kept.sealed(a.kind, f) },
 			Removed: func(p string) { d.areas.kept.removed(a.kind, p) },
+			Gone:    func(p string) { d.gone(a.name + "/" + p) },
 		}
 		area, err := scratch.New(cfg)
 		if err != nil {

@@ -340,6 +340,14 @@ func (d *Daemon) changed(p cache.Part) {
 	}
 }
 
+// gone follows a name's going without a request: asked for its attributes, the kernel
+// learns that it is outdated.
+func (d *Daemon) gone(place string) {
+	if d.server != nil {
+		d.server.AttrChanged(place)
+	}
+}
+
 // owner tells whose file an inode is.
 func (d *Daemon) owner(ino uint64) (model string, folder, ok bool) {
 	if d.server == nil {

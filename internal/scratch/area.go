@@ -58,6 +58,9 @@ type Config struct {
 	// Removed is told that a sealed file lost its name, by its path below the area,
 	// without locks. The file that had the name is gone then; another one may have it.
 	Removed func(path string)
+	// Gone is told of a name that the area itself took away, by its path below the
+	// area, without locks: the kernel still believes in it.
+	Gone func(path string)
 	// Quota and TTL are those of a session that has none of its own; 0: no limit.
 	Quota int64
 	TTL   time.Duration

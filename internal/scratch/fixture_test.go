@@ -77,6 +77,7 @@ type cache struct {
 	late    bool          // with the file taken over
 	sealed  []string
 	removed []string
+	went    []string // by themselves
 	adopted map[string]int64
 }
 
@@ -127,6 +128,12 @@ func (k *kept) Lost() {
 	_ = k.file.Close()
 }
 
+func (k *cache) wentAway(p string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.went = append(k.went, p)
+}
+
 type adopted struct{ *os.File }
 
 func (a adopted) OpenBacking() (int, error) { return -1, errors.New("not here") }
@@ -157,7 +164,7 @@ func newBench(t *testing.T, cfg Config) *bench {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	k := &cache{budget: &budget{t: t, free: room, has: make(map[string]int64)}, adopted: make(map[string]int64)}
 	cfg.Dir, cfg.Mode, cfg.Room = filepath.Join(dir, "area"), 0o755, k
-	cfg.Sealed, cfg.Removed = k.adopt, k.gone
+	cfg.Sealed, cfg.Removed, cfg.Gone = k.adopt, k.gone, k.wentAway
 	cfg.Log = slog.New(slog.DiscardHandler)
 	cfg.Extend = func(f *os.File, from, to int64) error {
 		if err := f.Truncate(to); err != nil {

@@ -130,5 +130,6 @@ func (n *Node) expireLocked(after *[]func()) {
 		n.area.cfg.Log.Warn("cannot be removed", "path", p, "error", err)
 		return
 	}
+	n.area.goneLocked(p, after)
 	n.area.cfg.Log.Info("nobody used it: removed", "path", p)
 }

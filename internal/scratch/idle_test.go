@@ -4,6 +4,7 @@
 package scratch
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,6 +45,9 @@ func TestSessionGoes(t *testing.T) {
 		if there() {
 			t.Error("there 10 minutes after the mapping went")
 		}
+		if !slices.Equal(b.cache.went, []string{"s"}) {
+			t.Errorf("the kernel is told that %q went", b.cache.went)
+		}
 		b.nothingLeft()
 	})
 }
@@ -79,6 +83,10 @@ func TestTemporaryGoes(t *testing.T) {
 		time.Sleep(6 * time.Minute)
 		if there(m, ".used") {
 			t.Error("there 11 minutes after its close")
+		}
+		slices.Sort(b.cache.went)
+		if !slices.Equal(b.cache.went, []string{"m/.folder/w", "m/.large", "m/.used"}) {
+			t.Errorf("the kernel is told that %q went", b.cache.went)
 		}
 	})
 }

@@ -317,15 +317,24 @@ func (a *Area) Forget(p, top string) {
 func (a *Area) forgetLocked(at *Node, after *[]func()) {
 	for {
 		above := at.parent
+		p, _ := at.pathLocked()
 		if err := at.clearLocked(after); err != nil {
 			a.cfg.Log.Warn("what was evicted keeps its name", "name", at.name, "error", err)
 			return
 		}
+		a.goneLocked(p, after)
 		// A user's folder stays: he may be about to write into it.
 		if above == a.root || len(above.kids) > 0 || a.cfg.Kind == Objects && above.parent == a.root {
 			return
 		}
 		at = above
+	}
+}
+
+// goneLocked has it told that a name went by itself.
+func (a *Area) goneLocked(p string, after *[]func()) {
+	if a.cfg.Gone != nil {
+		*after = append(*after, func() { a.cfg.Gone(p) })
 	}
 }
 

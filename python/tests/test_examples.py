@@ -29,7 +29,7 @@ def run_example(binary: Path, name: str, *args: object, needs: tuple[str, ...] =
         env=environment,
         capture_output=True,
         text=True,
-        timeout=115,
+        timeout=300,
         check=False,
     )
     assert said.returncode == 0, f"{said.stdout}\n{said.stderr}"

@@ -79,7 +79,7 @@ def test_ttl(writable: Mount) -> None:
     code = "modelfs.get_or_load('brief', lambda: np.ones(1000), mount=MOUNT, ttl=1, required=True)"
     finish(start(code, writable.point))
     assert list(objects_of(writable).glob("brief@*"))
-    eventually("it goes", lambda: not list(objects_of(writable).glob("brief@*")), within=5)
+    eventually("it goes", lambda: not list(objects_of(writable).glob("brief@*")))
 
 
 MODULE = """

@@ -404,7 +404,7 @@ def test_storm(path: str) -> None:
         head = last.head
     seen = 0
     for reader in readers:
-        text, _ = reader.communicate(timeout=20)
+        text, _ = reader.communicate(timeout=60)
         got = json.loads(text)
         print(got)
         assert got["torn"] == 0

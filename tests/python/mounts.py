@@ -144,7 +144,7 @@ def _unmount(mount: Mount, log: Path) -> None:
 
 def _await_nothing_left(name: str) -> None:
     with contextlib.suppress(AssertionError):  # which would not say what is left
-        eventually("nothing is left", lambda: not remains(name), within=2)
+        eventually("nothing is left", lambda: not remains(name))
     left = remains(name)
     assert not left, f"left behind: {left}"
 
