@@ -1,0 +1,60 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package batch
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+var (
+	// ErrFull says that no more calls may wait. The text has the depth.
+	ErrFull = errors.New("queue is full")
+	// ErrExpired says that a call's time in the queue ran out.
+	ErrExpired = errors.New("waited too long")
+	// ErrClosed says that nothing is taken any more.
+	ErrClosed = errors.New("queue is closed")
+)
+
+// Config is what a model's queue does.
+type Config struct {
+	MaxBatch  int           // rows in a batch; 0 or 1: calls go one by one
+	MaxDelay  time.Duration // how long a call waits for others; 0: not at all
+	Preferred []int         // sizes at which a batch goes without waiting
+	MaxQueue  int           // calls that wait; 0: no limit
+	Timeout   time.Duration // of a call in the queue that has none of its own; 0: none
+	Levels    uint64        // of priority; 0: one. Default is for calls that name none
+	Default   uint64
+}
+
+// Item is one call that waits.
+type Item[T any] struct {
+	Call T
+	// Context is the call's: what is cancelled or past its deadline is never handed out.
+	Context context.Context
+	// Kind is equal for calls that can go into one batch; "" goes alone.
+	Kind string
+	// Rows is what the call adds to a batch's size, at least 1.
+	Rows     int
+	Caller   string
+	Priority uint64
+	Timeout  time.Duration
+	// Dropped is told, once and without locks, when the call leaves the queue without a
+	// batch: ErrExpired, ErrClosed or its context's error.
+	Dropped func(error)
+}
+
+// Batch is what goes together.
+type Batch[T any] struct {
+	Items []Taken[T]
+	Rows  int
+}
+
+// Taken is a call of a batch.
+type Taken[T any] struct {
+	Call   T
+	Rows   int
+	Waited time.Duration
+}

@@ -1,0 +1,53 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package handler runs models: in processes of their own that are kept alive, or in Go
+// functions of the program that embeds the server.
+//
+// # The channel
+//
+// Server and handler process talk over one SOCK_SEQPACKET socket, descriptor 3 of the
+// handler, in records of at most 64 KiB, little-endian. Only references cross it: bytes
+// of tensors lie in files that the server names by a key and hands over once
+// (SCM_RIGHTS), and that the handler maps once.
+//
+//	offset  size
+//	0       2     type
+//	2       2     flags
+//	4       4     count, by type
+//	8       8     id of the call
+//	16      …     by type
+//
+// The types:
+//
+//	 1 HELLO   handler: JSON, what the model takes and gives; the first record
+//	 2 FILES   server:  count files of 24 bytes: key u64, size u64, writable u32, 0 u32;
+//	                    their descriptors come with the record, at most 16
+//	 3 FORGET  server:  count keys u64: unmap and close
+//	 4 INFER   server:  a call; see below
+//	 5 CANCEL  server:  nobody waits for the call any more
+//	 6 RESULT  handler: count outputs of the call; flag 1: the last record of the call
+//	 7 FAIL    handler: the call failed: count is a gRPC code, the rest is UTF-8
+//	 8 ROOM    handler: the outputs need so many bytes (u64); the server answers
+//	 9 REGION  server:  key u64, offset u64, bytes u64: where outputs may lie, instead of
+//	                    what INFER said
+//	10 STOP    server:  finish the calls and end
+//	11 LOG     handler: a line for the server's log: count is the level (0 debug to 3 error)
+//
+// INFER goes on at 16 with the region for outputs (key u64, offset u64, bytes u64; key 0:
+// none), then, at 40, inputs u16, outputs u16, rows u32 (of the batch; 0: not batched),
+// deadline i64 (nanoseconds from now; 0: none), parameters u32 (bytes of JSON at the
+// end), 0 u32; then, at 64, the tensors: inputs first, then the outputs that are asked
+// for (none: all), each with a name. RESULT goes on with its tensors at 16. A tensor is
+//
+//	0   8   key of the file; 0: none (of an output that is asked for: into the region)
+//	8   8   offset of its bytes there
+//	16  8   how many bytes
+//	24  1   datatype
+//	25  1   rank, at most 16
+//	26  2   bytes of its name, at most 1000
+//	28  4   0
+//	32  8×rank  shape; then the name, padded with zeros to a multiple of 8
+//
+// A handler that closes the socket or sends what is not as above has failed.
+package handler
