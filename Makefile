@@ -71,6 +71,10 @@ microbench: build/tools/benchstat ## the Go benchmarks, into build/bench.txt (BE
 golden: ## write the golden files anew; read the diff before you commit it
 	go test $$(grep -rlE --include='*_test.go' 'flag\.Bool\("update"' . | xargs -n1 dirname | sort -u) -update
 
+.PHONY: proto
+proto: setup build/tools/protoc-gen-go build/tools/protoc-gen-go-grpc ## write the code of workers/inference/*.proto anew
+	@scripts/proto
+
 .PHONY: lint lint-format lint-vet lint-vet-other lint-modules lint-golangci lint-python
 lint: lint-format lint-modules lint-vet lint-vet-other lint-golangci lint-python ## formatting, vet, modules, golangci-lint, ruff; writes nothing
 
