@@ -22,8 +22,8 @@
 // been used again, and nothing else.
 //
 // What is sent belongs to gRPC from Marshal on, which frees it when it is written or
-// when the stream ends. The function given to Borrow is called then, exactly once, from
-// any goroutine. A message can be sent once.
+// when the call ends. The function given to Borrow is called then. A message can be sent
+// once.
 //
 // # Errors
 //

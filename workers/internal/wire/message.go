@@ -46,29 +46,6 @@ type StreamResponse struct {
 	Response     *InferResponse // nil: none
 }
 
-// Borrow makes a tensor's bytes of memory that stays the caller's. It is not to change
-// until release is called: when nobody refers to it any more, at once for a few bytes,
-// which are copied. release may be nil.
-func Borrow(data []byte, release func()) Raw {
-	switch {
-	case release == nil:
-		return Raw{mem.SliceBuffer(data)}
-	case mem.IsBelowBufferPoolingThreshold(cap(data)):
-		// gRPC would not tell of the end of so small a buffer.
-		small := mem.SliceBuffer(append([]byte(nil), data...))
-		release()
-		return Raw{small}
-	}
-	return Raw{mem.NewBuffer(&data, returner(release))}
-}
-
-// returner is a pool that only takes back.
-type returner func()
-
-func (returner) Get(n int) *[]byte { b := make([]byte, n); return &b }
-
-func (r returner) Put(*[]byte) { r() }
-
 // Pieces are the bytes of the raw entries, each in pieces; valid until Free.
 func (r *InferRequest) Pieces() [][][]byte { return pieces(r.Raw) }
 
