@@ -1,10 +1,23 @@
 // Copyright The modelfs Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package caller says who is at the other end of a connection.
+// Package caller says who is at the other end of a connection, and makes the sockets
+// that connections come to.
 //
 // On a Unix socket the kernel says it: uid, gid and supplementary groups at the time
-// of connect(2) (SO_PEERCRED, SO_PEERGROUPS). Over TCP nobody is known, unless a token
-// or a client's certificate says who calls. What nobody knows is not uid 0: Caller.User
-// is nil then.
+// of connect(2) (SO_PEERCRED, SO_PEERGROUPS). Whoever has no number in this user
+// namespace is the kernel's overflow user there, nobody. Over TCP nobody is known,
+// unless a token or a client's certificate says who calls. What nobody knows is not uid
+// 0: Caller.User is nil then.
+//
+// One Credentials serves all listeners of a server: it looks at each connection by
+// itself, asks the kernel at a Unix socket, and does the TLS handshake at another when
+// there is a TLS configuration. FromContext then says who makes a call. A token says
+// more than the connection that it comes over: a proxy that serves many has one
+// connection and their tokens.
+//
+// # Errors
+//
+// ErrUnauthenticated: what a caller shows to say who he is, is not valid. To show
+// nothing is no error. No error has a token in it.
 package caller

@@ -1,0 +1,13 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build !linux
+
+package caller
+
+import "errors"
+
+// kernelPeer fails: who connects to a Unix socket is known on Linux only.
+func kernelPeer(int) (User, error) {
+	return User{}, errors.New("who connects to a Unix socket is known on Linux only")
+}
