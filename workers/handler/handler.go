@@ -44,7 +44,10 @@ type Handler interface {
 	Spec() Spec
 	// Infer runs one call. emit is given each response, in order, before Infer returns;
 	// what a response refers to is valid until emit returns, unless it lies in the
-	// request's Room. Errors: *CallError, ErrGone, ErrProtocol, the context's.
+	// request's Room. The handler makes a further response only when emit has returned for
+	// the one before, into what Room returns then. When the context is over, Infer tells
+	// the handler and returns, see Request.Released. Errors: *CallError, ErrGone,
+	// ErrProtocol, the context's, emit's, Room's.
 	Infer(ctx context.Context, req *Request, emit func(*Response) error) error
 	Close() error
 }
@@ -88,17 +91,25 @@ type Request struct {
 	Outputs    []Tensor
 	Rows       int // of the batch; 0: not batched
 	Parameters map[string]any
-	// Room returns memory for outputs, at least so many bytes. What it returned before
-	// is not used then. It belongs to the caller of Infer.
+	// Room returns memory for outputs, at least so many bytes, which belongs to the caller
+	// of Infer. What it returned before, or First, is not used by the handler any more then.
+	// It is called by the goroutine that called Infer.
 	Room func(bytes int64) (Place, error)
 	// First is what Room would return first, taken before; may be the zero Place.
 	First Place
 	// Deadline is when the answer is worth nothing any more; zero: never.
 	Deadline time.Time
+	// Released is called once, when the handler uses none of the memory above any more:
+	// before Infer returns, or later and from anywhere, when Infer returned early because
+	// its context was over or emit failed. Until then nothing of it may be given to anybody
+	// else. nil: Infer does not return early, it waits until the memory is free.
+	Released func()
 }
 
-// Response is what came out.
+// Response is what came out. Nothing of it may be kept beyond emit, shapes included.
 type Response struct {
 	Outputs []Tensor
-	Final   bool
+	// Final says that it is the call's last. Of a decoupled model the last may have no
+	// outputs: it says only that no more come.
+	Final bool
 }
