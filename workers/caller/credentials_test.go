@@ -271,7 +271,7 @@ func TestTokens(t *testing.T) {
 		got, err := FromContext(ctx, c.ids)
 		switch {
 		case c.uid == -2:
-			if !strings.HasPrefix(errText(err), ErrUnauthenticated.Error()) || strings.Contains(errText(err), token[:8]) {
+			if !strings.HasPrefix(errText(err), ErrToken.Error()) || strings.Contains(errText(err), token[:8]) {
 				t.Errorf("%s: %+v %v", c.name, got, err)
 			}
 		case err != nil, c.uid == -1 && got.User != nil, c.uid >= 0 && (got.User == nil || got.User.Uid != uint32(c.uid)):

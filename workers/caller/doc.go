@@ -18,6 +18,6 @@
 //
 // # Errors
 //
-// ErrUnauthenticated: what a caller shows to say who he is, is not valid. To show
+// ErrToken: what a caller shows to say who he is, is not valid. To show
 // nothing is no error. No error has a token in it.
 package caller
