@@ -51,6 +51,7 @@ func layers() []layer {
 		{"sources", []string{"loaders", sys}, nil, "where files lie, and from loaders only which of them are weight files: it parses nothing"},
 		{"fs", []string{fuse, sys}, nil, "the kernel's side: it translates for entries that it declares itself, and alone speaks FUSE"},
 
+		{"internal/announce", nil, []string{"log", "syscall", "unsafe"}, "what servers say and the daemon and clients read: a shape, and a file"},
 		{"internal/users", []string{sys}, nil, "reads /proc, and decides nothing"},
 		{"internal/catalog", []string{"loaders", "loaders/safetensors", "sources", "tensors", "github.com/hashicorp/golang-lru/v2"}, nil, "which models there are; it loads nothing"},
 		{"internal/cache", []string{"internal/catalog", "registry", "sources", "tensors", "tensors/shm", sys}, nil, "alone joins policy, memory and origin"},
@@ -58,7 +59,7 @@ func layers() []layer {
 		{"internal/scratch", []string{sys}, nil, "files that processes write, and what becomes of them; it knows no models and no kernel"},
 		{"internal/tree", []string{"fs", "internal/cache", "internal/catalog", "internal/models", "internal/scratch", sys, "internal/users", "registry", "sources", "tensors", "tensors/convert"}, []string{"unsafe"}, "entries are tested without a kernel: they do not speak FUSE, nor touch segments"},
 		{"internal/daemon", []string{
-			"fs", "internal/cache", "internal/catalog", "internal/models", "internal/scratch", "internal/tree", "internal/users", "registry", "sources", "tensors/shm",
+			"fs", "internal/announce", "internal/cache", "internal/catalog", "internal/models", "internal/scratch", "internal/tree", "internal/users", "registry", "sources", "tensors/shm",
 			"github.com/prometheus/client_golang/prometheus", "github.com/prometheus/common/expfmt", sys,
 		}, nil, "wires the parts, and holds nothing that a part could hold"},
 

@@ -49,6 +49,8 @@ type reading struct {
 	maps map[int][]byte
 
 	stormOver atomic.Bool
+
+	announced []any // open as long as the process lives
 }
 
 // None is the answer of what only fails or does not.

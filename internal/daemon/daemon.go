@@ -45,6 +45,8 @@ type Daemon struct {
 	point   *os.File // the locked mount point; nil with a place
 	nodes   *os.File // the journal of node ids; nil without a place
 	mounted mount    // in the mount table; zero before
+
+	malformed malformed // announcements of workers that were complained of
 }
 
 // Run makes the mount of cfg and serves it until ctx ends or somebody unmounts,

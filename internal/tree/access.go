@@ -43,6 +43,11 @@ func (a access) bits(st sources.Stat) uint32 {
 
 func (a access) reads(st sources.Stat) bool { return a.bits(st)&4 != 0 }
 
+// Knows says whether the caller may know what a session holds: see Visitor.
+func (a access) Knows(uid, gid, mode uint32) bool {
+	return uid == 0 || uid == a.uid || a.bits(sources.Stat{Uid: uid, Gid: gid, Mode: mode})&1 != 0
+}
+
 // Lists says whether the caller may look into a model's folder.
 func (a access) Lists(ctx context.Context, m *catalog.Model) bool {
 	st, err := m.Folder(ctx)

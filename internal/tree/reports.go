@@ -20,7 +20,7 @@ func (r *reportFolder) Attr(context.Context) (fs.Attr, error) { return r.t.own(0
 func (r *reportFolder) Generation() uint64 { return 0 }
 
 // reports lists the files of .modelfs.
-var reports = fixed{{Name: "status.json"}, {Name: "ps.json"}, {Name: "metrics"}}
+var reports = fixed{{Name: "status.json"}, {Name: "ps.json"}, {Name: "workers.json"}, {Name: "metrics"}}
 
 func (r *reportFolder) Lookup(_ context.Context, name string) (fs.Entry, error) {
 	for _, e := range reports {
@@ -55,6 +55,8 @@ func (r *report) Open(ctx context.Context, c fs.Caller, _ bool) (fs.Content, err
 		b, err = r.t.reports.Status(ctx, accessOf(c))
 	case "ps.json":
 		b, err = r.t.reports.Processes(ctx, accessOf(c))
+	case "workers.json":
+		b, err = r.t.reports.Workers(ctx, accessOf(c))
 	case "metrics":
 		b, err = r.t.reports.Metrics(ctx)
 	}

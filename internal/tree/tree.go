@@ -24,8 +24,16 @@ import (
 type Reports interface {
 	Status(ctx context.Context, v models.Viewer) ([]byte, error)
 	Processes(ctx context.Context, v models.Viewer) ([]byte, error)
+	Workers(ctx context.Context, v Visitor) ([]byte, error)
 	Metrics(ctx context.Context) ([]byte, error)
 	Space() fs.Space
+}
+
+// Visitor says what somebody may know of a session.
+type Visitor interface {
+	// Knows says whether he may know what is in a folder by its owner, group and mode:
+	// his own, root's, or one that he may enter.
+	Knows(uid, gid, mode uint32) bool
 }
 
 // Config is what a Tree is made of.
