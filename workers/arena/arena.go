@@ -38,8 +38,9 @@ type Arena struct {
 	make  Maker
 	chunk int64
 
-	growing sync.Mutex
-	mu      sync.Mutex
+	growing chan struct{} // holds whoever makes a file: a hundred callers who find no room make one between them
+
+	mu sync.Mutex
 	// guarded by mu:
 	files  []*file // the oldest first
 	bytes  int64   // of all files
@@ -69,7 +70,7 @@ type Stats struct {
 // New makes an arena whose files have chunk bytes, or as many as a region that is
 // larger. No file is made before the first Take.
 func New(maker Maker, chunk int64) *Arena {
-	return &Arena{make: maker, chunk: roundUp(max(chunk, 1), pageSize)}
+	return &Arena{make: maker, chunk: roundUp(max(chunk, 1), pageSize), growing: make(chan struct{}, 1)}
 }
 
 // Take returns a region of so many bytes, 0 included.
@@ -102,8 +103,8 @@ func (a *Arena) takeLocked(bytes int64) (*Region, error) {
 // grow makes one more file and takes the region there, unless somebody else has made
 // room meanwhile.
 func (a *Arena) grow(bytes int64) (*Region, error) {
-	a.growing.Lock()
-	defer a.growing.Unlock()
+	a.growing <- struct{}{}
+	defer func() { <-a.growing }()
 	size := max(a.chunk, roundUp(bytes, alignment(bytes)), roundUp(bytes, pageSize))
 	a.mu.Lock()
 	r, err := a.takeLocked(bytes)

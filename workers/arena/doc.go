@@ -19,11 +19,6 @@
 // at one, and those of 2 MiB at a huge page. A size class for each would be faster to
 // search, but keeps every class's most in memory.
 //
-// # Locks
-//
-// Arena.growing, then Arena.mu. growing is held while a file is made, so that a hundred
-// callers who find no room make one file between them; mu never is.
-//
 // # Errors
 //
 // ErrNoRoom says that the arena is as large as it may be, os.ErrClosed that it was
