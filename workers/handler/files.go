@@ -62,15 +62,17 @@ func (p *Process) useFileLocked(r *running, f *File) error {
 	k := p.known[f.Key]
 	if k == nil {
 		if f.Key == 0 || f.FD == nil {
-			p.unsent = p.unsent[:0]
+			p.dropUnsentLocked()
 			return fmt.Errorf("file %d cannot be handed over: %w", f.Key, os.ErrInvalid)
 		}
 		k = &known{key: f.Key, size: -1, client: f.Data == nil}
 		p.known[f.Key] = k
 	}
 	if k.size < f.Size || f.Writable && !k.writable {
+		if k.file == nil {
+			p.unsent = append(p.unsent, k)
+		}
 		k.file = f
-		p.unsent = append(p.unsent, k)
 	}
 	if k.client {
 		k.used = time.Now()
@@ -96,7 +98,7 @@ func (p *Process) sendFilesLocked() error {
 		}
 		p.unsent = slices.Delete(p.unsent, 0, n)
 		if err != nil {
-			p.unsent = p.unsent[:0]
+			p.dropUnsentLocked()
 			return err
 		}
 	}
@@ -129,6 +131,13 @@ func (p *Process) sendSomeLocked(files []*known) error {
 		return fmt.Errorf("hand files over: %w", err)
 	}
 	return nil
+}
+
+func (p *Process) dropUnsentLocked() {
+	for _, k := range p.unsent {
+		k.file = nil
+	}
+	p.unsent = p.unsent[:0]
 }
 
 // unuse says that a call uses its files no more.

@@ -245,7 +245,11 @@ func (p *Process) greet(ctx context.Context) error {
 	limit := time.NewTimer(p.command.StartLimit)
 	defer limit.Stop()
 	select {
-	case r := <-p.hello:
+	case r, ok := <-p.hello: // also when it has ended since
+		if !ok {
+			<-p.dead
+			return p.gone
+		}
 		spec, err := parseHello(r.body)
 		if err != nil {
 			return err
@@ -261,8 +265,6 @@ func (p *Process) greet(ctx context.Context) error {
 		return fmt.Errorf("%w: not ready within %v", ErrGone, p.command.StartLimit)
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-p.dead:
-		return p.gone
 	}
 }
 
