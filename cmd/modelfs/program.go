@@ -88,7 +88,8 @@ func (p *program) commands() []*cli.Command {
 	return []*cli.Command{
 		p.mountCommand(), p.umountCommand(), p.lsCommand(), p.loadCommand(), p.evictCommand(),
 		p.pinCommand(), p.unpinCommand(), p.statusCommand(), p.psCommand(), p.inspectCommand(), p.exportCommand(),
-		p.doctorCommand(), p.demoCommand(), p.demoReaderCommand(), p.completionCommand(), p.completeCommand(), p.manCommand(), p.versionCommand(),
+		p.serveCommand(), p.doctorCommand(), p.demoCommand(), p.demoReaderCommand(), p.completionCommand(), p.completeCommand(), p.manCommand(), p.versionCommand(),
+		p.openHelperCommand(),
 	}
 }
 

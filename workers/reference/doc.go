@@ -4,20 +4,45 @@
 // Package reference opens what a caller names instead of sending it: files of the
 // mount, and regions of system shared memory.
 //
+// # Whose rights
+//
 // A caller reaches what his own user may: a helper process with his uid, gid and groups
 // opens the file, without following links, and hands over the descriptor. Helpers are
-// kept for a while, one for each user, few at a time.
+// kept for a while, one for each user, few at a time. They are this program again, see
+// HelperMain and ServeHelper, with no capabilities and no way to get any. A caller whose
+// user may open all that this process may (the same user, with its groups; root, if this
+// is root's) needs none. A process that is not root's can open for no others.
+//
+// What a helper hands over is believed no more than its user: it has to be a regular
+// file of the mount, opened as was asked for.
+//
+// Nobody waits in a helper. A tensor that is not loaded is opened with O_NONBLOCK, again
+// and again with growing pauses, until it is there, the limit is reached or the caller
+// goes away; so a slow tensor keeps none of its user's other calls waiting, and nothing
+// has to be killed for a call that is cancelled.
+//
+// # Sizes
 //
 // The size of a file is asked of the descriptor once, when it is opened; lengths and
-// offsets are checked against that, never against memory that a caller can write. System
-// shared memory is never mapped: its owner can shrink it at any time. It is read and
-// written by pread and pwrite, after a look at its size, so that a write does not make it
-// grow again.
+// offsets are checked against that, never against memory that a caller can write. Files
+// of the mount do not shrink, and handlers map them. System shared memory is never
+// mapped: its owner can shrink it at any time. It is read and written by pread and
+// pwrite, after a look at its size, so that a write does not make it grow again; see
+// Region.WriteFrom for what is left.
+//
+// # Who owns what
+//
+// What Input and Output return is its caller's until Close; its file is closed then, and
+// handlers let go of mappings by themselves. Regions own their files: a name that is
+// taken away while calls use it closes the file with the last of them. Names of regions
+// are a user's own.
+//
+// # Locks
+//
+// Regions.mu, pool.mu and files.mu are leaves: nothing is opened, asked or waited for
+// under them. process.turn is held for one question, by whoever asks it.
 //
 // # Errors
 //
-// ErrUnknownCaller: by reference is for callers that are known. ErrPlace: not below
-// sessions/ or tensors/, or with "..". ErrNotExist, ErrPermission as the kernel says.
-// ErrBounds: the bytes are not all there. ErrOff: client shared memory is not allowed.
-// ErrExists, ErrNoRegion: of names of regions. No error names a key.
+// They are in errors.go. No error names a key of shared memory.
 package reference

@@ -1,0 +1,236 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package reference
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/modelfs/modelfs/workers/caller"
+)
+
+// Options are an Opener's. The zero value of each but Root and NextKey is good.
+type Options struct {
+	// Root is the mount; "": there is none, and only shared memory can be opened.
+	Root string
+	// NextKey makes keys of files that handlers map: handler.NextKey.
+	NextKey func() uint64
+	// Command starts a helper, which calls ServeHelper. The first element is the path of
+	// an executable that every user may run. nil: this program, whose main calls
+	// HelperMain.
+	Command []string
+	// Helpers is how many run at a time; 0: 16.
+	Helpers int
+	// Idle is after how long without a question a helper ends; 0: a minute.
+	Idle time.Duration
+	// LoadLimit is how long an open waits for a tensor to be loaded; 0: a minute.
+	LoadLimit time.Duration
+	// AnyRoot takes a Root of any file system. Files of a modelfs mount do not shrink;
+	// handlers map them for that reason. It is for tests.
+	AnyRoot bool
+}
+
+// Opener opens files with the rights of callers. It is safe for use by many.
+type Opener struct {
+	root        string
+	anyRoot     bool
+	command     []string
+	environment []string
+	idle        time.Duration
+	loadLimit   time.Duration
+	me          caller.User
+	pool        *pool
+
+	mount atomic.Uint64 // the last mount at root that was seen to be FUSE
+	files *files
+}
+
+// NewOpener makes an Opener. It starts nothing before it is needed.
+func NewOpener(o Options) (*Opener, error) {
+	groups, err := os.Getgroups()
+	if err != nil {
+		return nil, fmt.Errorf("ask for our own groups: %w", err)
+	}
+	me := caller.User{Uid: uint32(os.Geteuid()), Gid: uint32(os.Getegid())}
+	for _, g := range groups {
+		me.Groups = append(me.Groups, uint32(g))
+	}
+	p := &Opener{
+		root: o.Root, anyRoot: o.AnyRoot, command: o.Command, idle: or(o.Idle, time.Minute), loadLimit: or(o.LoadLimit, time.Minute), me: me,
+		// A helper does one thing at a time; more would only be threads.
+		environment: []string{"GOMAXPROCS=1"},
+		files:       newFiles(o.NextKey),
+	}
+	if p.command == nil {
+		// Not os.Executable: the folders above it may be closed to others.
+		p.command = []string{"/proc/self/exe"}
+		p.environment = append(p.environment, helperEnv+"=1")
+	}
+	p.pool = newPool(or(o.Helpers, 16), p.startProcess)
+	return p, nil
+}
+
+func or[T int | time.Duration](v, otherwise T) T {
+	if v == 0 {
+		return otherwise
+	}
+	return v
+}
+
+// Close ends the helpers and waits for them. Files that were opened stay open.
+func (o *Opener) Close() error {
+	o.pool.close()
+	return nil
+}
+
+// Open opens a place with a user's rights, to read, or to read and write. While a tensor
+// is loaded it waits, until ctx ends or the limit is reached: helpers never wait, so
+// that one user's slow tensor keeps none of his other calls waiting.
+func (o *Opener) Open(ctx context.Context, user caller.User, place Place, write bool) (*os.File, error) {
+	f, _, err := o.open(ctx, user, place, write)
+	return f, err
+}
+
+const firstPause, longestPause = time.Millisecond, 50 * time.Millisecond
+
+func (o *Opener) open(ctx context.Context, user caller.User, place Place, write bool) (*os.File, unix.Statx_t, error) {
+	var deadline time.Time
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		f, st, err := o.openNow(ctx, user, place, write)
+		if !errors.Is(err, unix.EAGAIN) {
+			return f, st, err
+		}
+		now := time.Now()
+		if deadline.IsZero() {
+			deadline = now.Add(o.loadLimit)
+		}
+		if now.After(deadline) {
+			return nil, st, fmt.Errorf("open %s: %w: it was not loaded within %v", place, ErrUnavailable, o.loadLimit)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, st, fmt.Errorf("open %s: wait until it is loaded: %w", place, ctx.Err())
+		}
+	}
+}
+
+// openNow fails with EAGAIN while the file is being loaded.
+func (o *Opener) openNow(ctx context.Context, user caller.User, place Place, write bool) (*os.File, unix.Statx_t, error) {
+	var st unix.Statx_t
+	if place.kind == 0 || place.kind == inMount && o.root == "" {
+		return nil, st, fmt.Errorf("open %s: %w: this server knows no mount", place, ErrPlace)
+	}
+	fd, err := o.descriptor(ctx, user, place, write)
+	switch {
+	case err == nil:
+	case errors.Is(err, unix.EAGAIN):
+		return nil, st, unix.EAGAIN
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, ErrLimit), errors.Is(err, ErrUnavailable), errors.Is(err, ErrPermission):
+		return nil, st, fmt.Errorf("open %s: %w", place, err)
+	default:
+		return nil, st, failed(place, err)
+	}
+	st, err = o.admit(fd, place, write)
+	if err != nil {
+		unix.Close(fd)
+		return nil, st, err
+	}
+	return os.NewFile(uintptr(fd), place.String()), st, nil
+}
+
+func (o *Opener) descriptor(ctx context.Context, user caller.User, place Place, write bool) (fd int, err error) {
+	if o.own(user) {
+		return openBelow(o.root, place, write)
+	}
+	if o.me.Uid != 0 {
+		return -1, fmt.Errorf("%w: this server runs as uid %d and opens files for that user only, with all of its groups; the caller is uid %d", ErrPermission, o.me.Uid, user.Uid)
+	}
+	err = o.pool.with(ctx, user, func(p *process) error {
+		fd, err = p.ask(ctx, place, write)
+		return err
+	})
+	if err != nil {
+		return -1, err
+	}
+	return fd, nil
+}
+
+// own says whether a user may open all that this process may: it needs no helper then.
+// Root may, whatever his groups.
+func (o *Opener) own(user caller.User) bool {
+	if user.Uid != o.me.Uid {
+		return false
+	}
+	in := func(g uint32) bool { return g == user.Gid || slices.Contains(user.Groups, g) }
+	return user.Uid == 0 || in(o.me.Gid) && !slices.ContainsFunc(o.me.Groups, func(g uint32) bool { return !in(g) })
+}
+
+// admit looks at a descriptor that a helper says is what was asked for. A helper runs
+// with its user's rights: what it says is what a user says. So a descriptor that was not
+// opened for this, or is none of this file system, is refused: one of a user's own
+// file system could keep a handler waiting for ever, or shrink under it.
+func (o *Opener) admit(fd int, place Place, write bool) (unix.Statx_t, error) {
+	var st, top unix.Statx_t
+	const what = unix.STATX_TYPE | unix.STATX_SIZE | unix.STATX_INO | mountID
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, what, &st); err != nil {
+		if errors.Is(err, unix.EACCES) {
+			return st, fmt.Errorf("look at %s: %w: the mount lets in nobody but its own user, and this server is another's (modelfs mount --allow-other)", place, ErrPermission)
+		}
+		return st, failed(place, err)
+	}
+	dir, err := openFolder(folderOf(o.root, place))
+	if err != nil {
+		return st, failed(place, err)
+	}
+	defer unix.Close(dir)
+	if err := unix.Statx(dir, "", unix.AT_EMPTY_PATH, mountID, &top); err != nil {
+		return st, failed(place, err)
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil {
+		return st, failed(place, err)
+	}
+	mode := unix.O_RDONLY
+	if write {
+		mode = unix.O_RDWR
+	}
+	switch {
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+		return st, failed(place, errNotRegular)
+	case flags&(unix.O_ACCMODE|unix.O_PATH|unix.O_APPEND|unix.O_NONBLOCK|unix.O_DIRECT) != mode, st.Mnt_id != top.Mnt_id:
+		return st, fmt.Errorf("open %s: %w: a helper handed over another file", place, ErrPlace)
+	}
+	if place.kind == inMount {
+		return st, o.checkMount(dir, top.Mnt_id)
+	}
+	return st, nil
+}
+
+// mountID asks for a number that no later mount has, where the kernel can say it.
+const mountID = unix.STATX_MNT_ID | unix.STATX_MNT_ID_UNIQUE
+
+// checkMount sees, once for each mount, that a file system in user space is at the root:
+// where the mount has gone, a folder of a disk is left.
+func (o *Opener) checkMount(dir int, id uint64) error {
+	if o.anyRoot || o.mount.Load() == id+1 {
+		return nil
+	}
+	var st unix.Statfs_t
+	if _, err := again(func() (int, error) { return 0, unix.Fstatfs(dir, &st) }); err != nil {
+		return fmt.Errorf("look at %s: %w: %w", o.root, ErrUnavailable, err)
+	}
+	if st.Type != unix.FUSE_SUPER_MAGIC {
+		return fmt.Errorf("%w: nothing is mounted at %s", ErrUnavailable, o.root)
+	}
+	o.mount.Store(id + 1)
+	return nil
+}
