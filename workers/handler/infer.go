@@ -138,7 +138,7 @@ func (p *Process) answerRoom(r *running, bytes int64) error {
 	var failed error
 	if bytes > 0 {
 		if r.req.Room == nil {
-			failed = &CallError{8, fmt.Sprintf("the outputs need %d bytes, and there is no room for them", bytes)} // RESOURCE_EXHAUSTED
+			failed = &CallError{exhaustedCode, fmt.Sprintf("the outputs need %d bytes, and there is no room for them", bytes)}
 		} else {
 			place, failed = r.req.Room(bytes)
 		}

@@ -161,7 +161,7 @@ func (p *Process) supervise(started chan<- error) {
 		return
 	}
 	p.pid = p.child.Process.Pid
-	p.log = p.command.Log.With("handler", p.pid)
+	p.log = p.command.Log.With("pid", p.pid)
 	outputs.read(p.log)
 	read := make(chan struct{})
 	go func() { p.read(); close(read) }()

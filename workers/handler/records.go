@@ -27,19 +27,21 @@ const (
 )
 
 const (
-	maxRecord   = 64 << 10
-	headerSize  = 16
-	fileSize    = 24
-	inferSize   = 64
-	tensorSize  = 32
-	maxRank     = 16
-	maxName     = 1000
-	maxFiles    = 16
-	maxCode     = 16 // gRPC's
-	flagLast    = 1  // of RESULT
-	flagNobody  = 1  // of REGION
-	flagNoRoom  = 2  // of REGION
-	invalidCode = 3  // gRPC's INVALID_ARGUMENT
+	maxRecord  = 64 << 10
+	headerSize = 16
+	fileSize   = 24
+	inferSize  = 64
+	tensorSize = 32
+	maxRank    = 16
+	maxName    = 1000
+	maxFiles   = 16
+	maxCode    = 16 // gRPC's
+	flagLast   = 1  // of RESULT
+	flagNobody = 1  // of REGION
+	flagNoRoom = 2  // of REGION
+
+	// gRPC's codes of errors that are found here.
+	invalidCode, exhaustedCode, internalCode = 3, 8, 13
 )
 
 var little = binary.LittleEndian

@@ -22,6 +22,7 @@ def main() -> int:
     flags.add_argument("--handler", default=ONNX, help="module:Class or file.py:Class (default: ONNX Runtime)")
     flags.add_argument("--mount", help="the mount (default: the one that there is)")
     flags.add_argument("--file", help="what to run without a handler: a file in the model's folder, or a path")
+    flags.add_argument("--workers", type=int, default=1, help="how many such processes there are")
     flags.add_argument("--fd", type=int, default=3, help="the socket to the server")
     given = flags.parse_args()
 
