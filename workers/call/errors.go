@@ -1,0 +1,12 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package call
+
+// Error says what is wrong with a request. All of them are invalid arguments.
+type Error struct {
+	Field  string // `input "audio"`, `output "probability"`, `parameter "timeout"`, "model_name"
+	Reason string // what was found, and what was expected
+}
+
+func (e *Error) Error() string { return e.Field + ": " + e.Reason }
