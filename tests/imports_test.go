@@ -65,6 +65,7 @@ func layers() []layer {
 			"github.com/prometheus/client_golang/prometheus", "github.com/prometheus/common/expfmt", sys,
 		}, nil, "wires the parts, and holds nothing that a part could hold"},
 
+		{"workers/handler", []string{"workers/call", sys}, []string{"net", "unsafe"}, "runs models, and knows no protocol but that of its own processes: programs that embed the server use it"},
 		{"cmd/modelfs", []string{
 			"internal/daemon", "internal/catalog", "loaders", "loaders/safetensors", "sources", "tensors", "tensors/convert",
 			"github.com/urfave/cli/v2", "github.com/vbauerster/mpb/v8", sys,
