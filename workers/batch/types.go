@@ -12,6 +12,8 @@ import (
 var (
 	// ErrFull says that no more calls may wait. The text has the depth.
 	ErrFull = errors.New("queue is full")
+	// ErrTooLarge says that a call alone has more rows than a batch may have.
+	ErrTooLarge = errors.New("call is larger than a batch")
 	// ErrExpired says that a call's time in the queue ran out.
 	ErrExpired = errors.New("waited too long")
 	// ErrClosed says that nothing is taken any more.
@@ -25,22 +27,23 @@ type Config struct {
 	Preferred []int         // sizes at which a batch goes without waiting
 	MaxQueue  int           // calls that wait; 0: no limit
 	Timeout   time.Duration // of a call in the queue that has none of its own; 0: none
-	Levels    uint64        // of priority; 0: one. Default is for calls that name none
-	Default   uint64
+	Levels    uint64        // of priority; 0: one. What asks for a higher number has this
+	Default   uint64        // the level of calls that name none; 0: 1
 }
 
 // Item is one call that waits.
 type Item[T any] struct {
 	Call T
 	// Context is the call's: what is cancelled or past its deadline is never handed out.
+	// nil: it waits for as long as it takes.
 	Context context.Context
 	// Kind is equal for calls that can go into one batch; "" goes alone.
 	Kind string
 	// Rows is what the call adds to a batch's size, at least 1.
 	Rows     int
 	Caller   string
-	Priority uint64
-	Timeout  time.Duration
+	Priority uint64        // 1 is first; 0: Config.Default
+	Timeout  time.Duration // 0: Config.Timeout
 	// Dropped is told, once and without locks, when the call leaves the queue without a
 	// batch: ErrExpired, ErrClosed or its context's error.
 	Dropped func(error)
