@@ -7,7 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -92,6 +95,9 @@ func (q question) open(root string) (int, error) {
 // confine gives up what a helper does not need. What it may open is up to its user,
 // group and groups alone. Its user, who may signal it, cannot trace it.
 func confine() error {
+	if err := closeInherited(); err != nil {
+		return err
+	}
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("forbid tracing: %w", err)
 	}
@@ -112,6 +118,27 @@ func confine() error {
 	}
 	if left != none {
 		return fmt.Errorf("capabilities are left: %+v", left)
+	}
+	return nil
+}
+
+// closeInherited closes what a server has inherited itself, such as a shell's pipes, and
+// passes on without knowing. What this runtime has opened stays: it may use it.
+func closeInherited() error {
+	const table = "/proc/self/fd"
+	entries, err := os.ReadDir(table)
+	if err != nil {
+		return fmt.Errorf("look for inherited descriptors: %w", err)
+	}
+	for _, e := range entries {
+		fd, err := strconv.Atoi(e.Name())
+		if err != nil || fd <= helperFD {
+			continue
+		}
+		to, err := os.Readlink(filepath.Join(table, e.Name()))
+		if err == nil && !strings.HasPrefix(to, "anon_inode:") && !strings.HasPrefix(to, "/sys/fs/cgroup/") {
+			unix.Close(fd)
+		}
 	}
 	return nil
 }

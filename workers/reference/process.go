@@ -44,7 +44,7 @@ type process struct {
 func (o *Opener) startProcess(user caller.User) (*process, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("make a socket for a helper: %w", err)
+		return nil, fmt.Errorf("%w: make a socket for a helper: %w", ErrUnavailable, err)
 	}
 	// Each end is closed by its os.File and by nobody else: a number that is closed twice
 	// may be another file's the second time.
@@ -53,7 +53,7 @@ func (o *Opener) startProcess(user caller.User) (*process, error) {
 	defer theirs.Close()
 	conn, err := net.FileConn(ours)
 	if err != nil {
-		return nil, fmt.Errorf("make a socket for a helper: %w", err)
+		return nil, fmt.Errorf("%w: make a socket for a helper: %w", ErrUnavailable, err)
 	}
 	p := &process{ended: make(chan struct{}), turn: make(chan struct{}, 1), rights: make([]byte, unix.CmsgSpace(4*4))}
 	p.conn = conn.(*net.UnixConn) //nolint:errcheck // it is one of AF_UNIX
@@ -66,9 +66,11 @@ func (o *Opener) startProcess(user caller.User) (*process, error) {
 			Setsid:    true, // ^C is the server's: it still opens files while it drains
 		},
 	}
-	if err := p.cmd.Start(); err != nil {
+	err = p.cmd.Start()
+	theirs.Close() // while we have it, too, we do not see that a helper has ended
+	if err != nil {
 		p.conn.Close()
-		return nil, fmt.Errorf("start a helper with the rights of uid %d: %w", user.Uid, err)
+		return nil, notStarted(user, err)
 	}
 	go func() {
 		defer close(p.ended)
@@ -77,10 +79,18 @@ func (o *Opener) startProcess(user caller.User) (*process, error) {
 	if err := p.greet(o.root, o.idle); err != nil {
 		p.end()
 		<-p.ended
-		return nil, fmt.Errorf("start a helper with the rights of uid %d: %w (%v; a program that embeds a server calls reference.HelperMain)", user.Uid, err, p.cmd.ProcessState)
+		return nil, notStarted(user, fmt.Errorf("%w (%v; a program that embeds a server calls reference.HelperMain)", err, p.cmd.ProcessState))
 	}
 	p.turn <- struct{}{}
 	return p, nil
+}
+
+func notStarted(user caller.User, err error) error {
+	kind := ErrUnavailable
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES) {
+		kind = ErrPermission // root without CAP_SETUID, or a program that others may not run
+	}
+	return fmt.Errorf("%w: start a helper with the rights of uid %d: %w", kind, user.Uid, err)
 }
 
 func (p *process) greet(root string, idle time.Duration) error {
