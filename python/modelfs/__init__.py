@@ -5,8 +5,11 @@
 - ``get_or_load(key, load_fn)``: whatever load_fn returns, loaded once and shared by all processes;
 - ``open(name)``: a model of the mount, its tensors without a copy;
 - ``Session(name)``: writable tensors that processes hand to each other;
+- ``Client(model)``: calls of models that ``modelfs serve`` serves, tensors by reference; ``AsyncClient`` for asyncio;
 - ``Registry()``: what is loaded, and why; ``capabilities()``: what works here.
 """
+
+from typing import TYPE_CHECKING, Any
 
 from modelfs._version import __version__
 from modelfs.capabilities import Capabilities, capabilities
@@ -31,8 +34,14 @@ from modelfs.session import Session
 from modelfs.stream import Overrun, Stream, StreamError
 from modelfs.tensor import Tensor
 
+if TYPE_CHECKING:
+    from modelfs.client import Client
+    from modelfs.client_async import AsyncClient
+
 __all__ = [
+    "AsyncClient",
     "Capabilities",
+    "Client",
     "Model",
     "ModelBusy",
     "ModelError",
@@ -59,3 +68,19 @@ __all__ = [
     "release",
     "tensors_of",
 ]
+
+_LATER = {"Client": "modelfs.client", "AsyncClient": "modelfs.client_async"}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - one of two classes
+    """The clients need grpcio, which is imported when they are."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
+    try:
+        return getattr(importlib.import_module(_LATER[name]), name)
+    except ModuleNotFoundError as error:
+        if error.name not in ("grpc", "google", "google.protobuf"):
+            raise
+        raise ImportError(f"modelfs.{name} needs grpcio and protobuf: pip install 'modelfs[client]'") from error

@@ -21,6 +21,7 @@ import numpy as np
 from modelfs.dtypes import BY_NAME, name_of_numpy, numpy_dtype
 from modelfs.errors import ModelfsError, MountNotFound, NoRoom, SessionError
 from modelfs.keys import escape_path
+from modelfs.located import remember
 from modelfs.mapping import Bytes, map_shared
 from modelfs.mountpoint import Mount
 from modelfs.stream import Stream, StreamReader, StreamWriter
@@ -100,6 +101,7 @@ class Session:
                 else:
                     _describe(fd, path, shape, kind)
                 memory = map_shared(fd, writable=True)
+                inode = os.fstat(fd).st_ino
                 os.rename(temporary, path)
             except BaseException:
                 with contextlib.suppress(OSError):
@@ -107,7 +109,9 @@ class Session:
                 raise
             finally:
                 os.close(fd)
-        return _array(memory, len(header), shape, kind, "C")
+        array = _array(memory, len(header), shape, kind, "C")
+        remember(memory, array, path, inode)
+        return array
 
     def open(self, name: str, *, writable: bool = False) -> Array:
         """A tensor of the session as it is being written. Any file of it will do: one that says nothing of
@@ -116,6 +120,7 @@ class Session:
             fd = os.open(self.path_of(name), (os.O_RDWR if writable else os.O_RDONLY) | os.O_CLOEXEC)
             try:
                 memory = map_shared(fd, writable=writable)
+                inode = os.fstat(fd).st_ino
                 offset, shape, kind, order = self._layout(fd, self.path_of(name), memory)
             finally:
                 os.close(fd)
@@ -124,7 +129,9 @@ class Session:
             raise SessionError(
                 errno.EINVAL, f"{self.path_of(name)} says it is {_text(size)} and has {_text(memory.size)}"
             )
-        return _array(memory, offset, shape, kind, order)
+        array = _array(memory, offset, shape, kind, order)
+        remember(memory, array, self.path_of(name), inode)
+        return array
 
     def stream(
         self,
