@@ -170,8 +170,10 @@ func (p *program) usualMount() (string, error) {
 		return "", fmt.Errorf("no modelfs mount of root or of yours; if you trust who made %s, say --mount %s",
 			points(others), others[0].point)
 	}
-	return "", errors.New("no modelfs mount found: start one with `modelfs mount --models FOLDER MOUNT`, or name it with --mount or MODELFS_MOUNT")
+	return "", errNoMount
 }
+
+var errNoMount = errors.New("no modelfs mount found: start one with `modelfs mount --models FOLDER MOUNT`, or name it with --mount or MODELFS_MOUNT")
 
 func points(mounts []mountEntry) string {
 	names := make([]string, len(mounts))

@@ -1,0 +1,85 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package serving
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/modelfs/modelfs/python"
+)
+
+// interpreter finds the Python of handlers: the one that is named, VIRTUAL_ENV's, or the
+// one in PATH.
+func interpreter(named string) (string, error) {
+	if named != "" {
+		path, err := exec.LookPath(named)
+		if err != nil {
+			return "", fmt.Errorf("--python %s: %w", named, err)
+		}
+		return filepath.Abs(path)
+	}
+	if env := os.Getenv("VIRTUAL_ENV"); env != "" {
+		path := filepath.Join(env, "bin", "python")
+		if _, err := os.Stat(path); err != nil {
+			return "", fmt.Errorf("VIRTUAL_ENV is %s: %w", env, err)
+		}
+		return path, nil
+	}
+	for _, name := range []string{"python3", "python"} {
+		if path, err := exec.LookPath(name); err == nil {
+			return filepath.Abs(path)
+		}
+	}
+	return "", errors.New("handlers need Python: there is no python3 in PATH; name one with --python, or activate a virtual environment")
+}
+
+// unpack writes the package modelfs, which the program carries, into a folder that
+// handlers import it from: server and handlers speak the same protocol then, whatever
+// is installed.
+func unpack() (dir string, err error) {
+	if dir, err = os.MkdirTemp("", "modelfs-python-"); err != nil {
+		return "", fmt.Errorf("folder for the handlers' package: %w", err)
+	}
+	err = fs.WalkDir(python.Package, "modelfs", func(path string, d fs.DirEntry, err error) error {
+		to := filepath.Join(dir, filepath.FromSlash(path))
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir():
+			return os.MkdirAll(to, 0o755)
+		}
+		b, err := python.Package.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(to, b, 0o644)
+	})
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		_ = os.RemoveAll(dir)
+		return "", fmt.Errorf("folder for the handlers' package: %w", err)
+	}
+	return dir, nil
+}
+
+// environment is the handlers': this process's, with the package to import from, and the
+// folder that the server was started in, where people have their own modules.
+func environment(packageDir string) []string {
+	path := []string{packageDir}
+	if here, err := os.Getwd(); err == nil {
+		path = append(path, here)
+	}
+	if have := os.Getenv("PYTHONPATH"); have != "" {
+		path = append(path, have)
+	}
+	return append(os.Environ(), "PYTHONPATH="+strings.Join(path, string(os.PathListSeparator)), "PYTHONSAFEPATH=1", "PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1")
+}

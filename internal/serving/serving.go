@@ -1,0 +1,236 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package serving
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/modelfs/modelfs/workers"
+	"github.com/modelfs/modelfs/workers/arena"
+	"github.com/modelfs/modelfs/workers/caller"
+	"github.com/modelfs/modelfs/workers/handler"
+	"github.com/modelfs/modelfs/workers/reference"
+)
+
+// chunk is how large a file of the arena is, unless a call needs more.
+const chunk = 64 << 20
+
+// serving is one server while it runs.
+type serving struct {
+	cfg     Config
+	python  string
+	env     []string
+	session *session // nil without a mount
+	server  *workers.Server
+	started time.Time
+	changed chan struct{}
+	listen  []string
+	http    string
+
+	ends []func() // what is to be given back, the last one first
+}
+
+// Run serves until ctx ends; then what runs or waits is answered, within the grace
+// period. ready is told the addresses when they answer; models may still be loading.
+func Run(ctx context.Context, cfg Config, ready func(listen []string, http string)) (err error) {
+	s := &serving{cfg: cfg, started: time.Now(), changed: make(chan struct{}, 1)}
+	defer func() { s.end() }()
+	if err := s.prepare(); err != nil {
+		return err
+	}
+	listeners, err := s.listenAll()
+	if err != nil {
+		return err
+	}
+	if err := s.start(ctx); err != nil {
+		return err
+	}
+	failed := make(chan error, len(listeners))
+	for _, l := range listeners {
+		go func() { failed <- s.server.Serve(l) }()
+	}
+	s.tell()
+	ready(s.listen, s.http)
+	select {
+	case <-ctx.Done():
+		s.cfg.Log.Info("shutting down: what runs is answered first", "at most", cfg.Grace)
+	case err = <-failed:
+		err = fmt.Errorf("serve: %w", err)
+	}
+	last, cancel := context.WithTimeout(context.Background(), cfg.Grace)
+	defer cancel()
+	s.server.Drain(last)
+	return err
+}
+
+// prepare finds and makes what the models need.
+func (s *serving) prepare() (err error) {
+	if s.python, err = interpreter(s.cfg.Python); err != nil {
+		return err
+	}
+	dir, err := unpack()
+	if err != nil {
+		return err
+	}
+	s.ends = append(s.ends, func() { _ = os.RemoveAll(dir) })
+	s.env = environment(dir)
+	if s.cfg.Mount == "" {
+		return nil
+	}
+	if s.session, err = openSession(s.cfg.Mount); err != nil {
+		return err
+	}
+	s.ends = append(s.ends, s.session.close)
+	return nil
+}
+
+func (s *serving) listenAll() ([]net.Listener, error) {
+	var out []net.Listener
+	for _, address := range s.cfg.Listen {
+		l, err := caller.Listen(address, 0)
+		if err != nil {
+			return nil, fmt.Errorf("--listen %s: %w", address, err)
+		}
+		s.ends = append(s.ends, func() { _ = l.Close() })
+		out = append(out, l)
+		if a := l.Addr(); a.Network() == "unix" {
+			s.listen = append(s.listen, "unix:"+a.String())
+		} else {
+			s.listen = append(s.listen, a.String())
+		}
+	}
+	return out, nil
+}
+
+// start makes the server and what it is made of.
+func (s *serving) start(ctx context.Context) error {
+	creds, ids, err := identities(s.cfg)
+	if err != nil {
+		return err
+	}
+	wc := workers.Config{
+		Version: s.cfg.Version, Find: s.find, Log: s.cfg.Log, MaxTensorBytes: s.cfg.MaxTensorBytes, Changed: s.tell,
+		Credentials: caller.Credentials(creds),
+		Callers:     func(ctx context.Context) (caller.Caller, error) { return caller.FromContext(ctx, ids) },
+		Arena:       arena.New(s.maker(), chunk),
+	}
+	opener, err := reference.NewOpener(reference.Options{Root: s.cfg.Mount, NextKey: handler.NextKey, Command: s.cfg.Helper})
+	if err != nil {
+		return err
+	}
+	wc.References = reference.New(opener, s.cfg.AllowClientSharedMemory)
+	s.ends = append(s.ends, func() { _ = wc.References.Close() })
+	for _, m := range s.cfg.Models {
+		c, err := s.modelConfig(m)
+		if err != nil {
+			return err
+		}
+		wc.Models = append(wc.Models, c)
+	}
+	if s.cfg.Traces {
+		h, end, err := startTracing(ctx, s.cfg.Version)
+		if err != nil {
+			return err
+		}
+		wc.Stats = h
+		s.ends = append(s.ends, func() {
+			last, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			if err := end(last); err != nil {
+				s.cfg.Log.Warn("traces were not all sent", "error", err)
+			}
+		})
+	}
+	s.announceChanges()
+	s.server = workers.New(wc)
+	if s.cfg.HTTP != "" {
+		h, at, err := startHTTP(s.cfg.HTTP, s.server, s.server.Ready)
+		if err != nil {
+			s.server.Close()
+			return err
+		}
+		s.http = at.String()
+		s.ends = append(s.ends, func() { _ = h.Close() })
+	}
+	return nil
+}
+
+// find serves a model of the mount that nobody named at the start: one that needs no code.
+func (s *serving) find(name string) (workers.ModelConfig, error) {
+	c, err := s.modelConfig(Model{Name: name})
+	if err != nil {
+		return c, fmt.Errorf("%w: %w", workers.ErrNoModel, err)
+	}
+	return c, nil
+}
+
+// maker makes the arena's files: of the session, where mappings outlive the daemon, else
+// in memory of this process's own.
+func (s *serving) maker() arena.Maker {
+	if s.session != nil && passesThrough(s.cfg.Mount) {
+		return s.session.memory
+	}
+	return arena.Memfds()
+}
+
+// announceChanges starts the goroutine that keeps the announcement current.
+func (s *serving) announceChanges() {
+	if s.session == nil {
+		return
+	}
+	var writer sync.WaitGroup
+	writer.Go(func() { s.session.keepAnnouncing(s.changed, s.announcement, s.cfg.Log) })
+	s.ends = append(s.ends, func() { close(s.changed); writer.Wait() })
+}
+
+// tell has the announcement written again.
+func (s *serving) tell() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+func (s *serving) announcement() announcement {
+	a := announcement{Pid: os.Getpid(), Listen: absolute(s.listen), HTTP: s.http, Started: s.started.UTC(), Models: []served{}}
+	for _, m := range s.server.Models() {
+		a.Models = append(a.Models, served(m))
+	}
+	return a
+}
+
+// absolute makes the paths of sockets such that others can use them.
+func absolute(listen []string) []string {
+	out := make([]string, 0, len(listen))
+	for _, l := range listen {
+		if path, ok := cutUnix(l); ok {
+			if abs, err := filepath.Abs(path); err == nil {
+				l = "unix:" + abs
+			}
+		}
+		out = append(out, l)
+	}
+	return out
+}
+
+func cutUnix(address string) (path string, ok bool) {
+	const scheme = "unix:"
+	if len(address) > len(scheme) && address[:len(scheme)] == scheme {
+		return address[len(scheme):], true
+	}
+	return "", false
+}
+
+// end gives everything back.
+func (s *serving) end() {
+	for i := len(s.ends) - 1; i >= 0; i-- {
+		s.ends[i]()
+	}
+}

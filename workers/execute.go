@@ -1,0 +1,176 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package workers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/modelfs/modelfs/workers/batch"
+	"github.com/modelfs/modelfs/workers/handler"
+)
+
+// execution is one run of a handler: of a call, or of several that were joined.
+type execution struct {
+	model *model
+	spec  handler.Spec
+	calls []batch.Taken[*pending]
+	rows  int // 0: not a batch
+
+	mu      sync.Mutex    // Room is called by the handler's goroutines
+	regions []*hold       // guarded by mu
+	over    bool          // guarded by mu: the handler has let go
+	free    chan struct{} // closed then
+
+	answers int
+	timing  timing
+}
+
+// execute runs one batch, and says whether the handler is gone.
+func (m *model) execute(h handler.Handler, b batch.Batch[*pending]) (gone bool) {
+	e := &execution{model: m, spec: h.Spec(), calls: b.Items, free: make(chan struct{})}
+	if e.spec.MaxBatch > 0 {
+		e.rows = b.Rows
+	}
+	start := time.Now()
+	for _, c := range e.calls {
+		c.Call.waited = c.Waited
+		m.stats.queue.add(c.Waited)
+	}
+	req, err := e.request()
+	if err != nil {
+		e.letGo()
+		e.end(err)
+		e.close()
+		return false
+	}
+	ctx, cancel := e.context()
+	defer cancel()
+	ready := time.Now()
+	e.timing.input = ready.Sub(start)
+	err = h.Infer(ctx, req, e.respond)
+	e.timing.infer += since(ready) - e.timing.output
+	if err == nil && e.answers == 0 && !e.spec.Decoupled {
+		err = fmt.Errorf("%w: none", ErrOutput)
+	}
+	if err == nil {
+		m.stats.executed(len(e.calls), e.rows, e.timing)
+	}
+	e.end(err)
+	<-e.free // a call that was cancelled still has the handler
+	e.close()
+	return errors.Is(err, handler.ErrGone) || errors.Is(err, handler.ErrProtocol)
+}
+
+// close closes what the calls referred to.
+func (e *execution) close() {
+	for _, c := range e.calls {
+		c.Call.refs.close()
+	}
+}
+
+// end ends all calls of the execution.
+func (e *execution) end(err error) {
+	for _, c := range e.calls {
+		p := c.Call
+		p.ran = e.timing.infer
+		p.free()
+		p.end(err)
+	}
+}
+
+// context ends when nobody waits any more: all calls were cancelled.
+func (e *execution) context() (context.Context, func()) {
+	if len(e.calls) == 1 {
+		return e.calls[0].Call.ctx, func() {}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var left atomic.Int32
+	left.Store(int32(len(e.calls)))
+	stops := make([]func() bool, 0, len(e.calls))
+	for _, c := range e.calls {
+		stops = append(stops, context.AfterFunc(c.Call.ctx, func() {
+			if left.Add(-1) == 0 {
+				cancel()
+			}
+		}))
+	}
+	return ctx, func() {
+		for _, stop := range stops {
+			stop()
+		}
+		cancel()
+	}
+}
+
+// deadline is when the last of the calls has no use for an answer; zero: never.
+func (e *execution) deadline() time.Time {
+	var last time.Time
+	for _, c := range e.calls {
+		d, ok := c.Call.ctx.Deadline()
+		if !ok {
+			return time.Time{}
+		}
+		if d.After(last) {
+			last = d
+		}
+	}
+	return last
+}
+
+// room takes memory for outputs: it is what the next response lies in.
+func (e *execution) room(bytes int64) (handler.Place, error) {
+	h, err := e.model.server.take(bytes)
+	if err != nil {
+		return handler.Place{}, err
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.over {
+		h.release()
+		return handler.Place{}, fmt.Errorf("%w: the call is over", ErrRoom)
+	}
+	e.regions = append(e.regions, h)
+	return h.region.Place, nil
+}
+
+// keep has a region freed when the handler lets go.
+func (e *execution) keep(h *hold) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.regions = append(e.regions, h)
+}
+
+// letGo follows the handler's last look at the execution's memory.
+func (e *execution) letGo() {
+	e.mu.Lock()
+	regions := e.regions
+	first := !e.over
+	e.regions, e.over = nil, true
+	e.mu.Unlock()
+	if first {
+		close(e.free)
+	}
+	for _, h := range regions {
+		h.release()
+	}
+}
+
+// holding takes a share of the region that a place lies in; nil if it is none of the
+// execution's.
+func (e *execution) holding(p handler.Place) *hold {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, h := range e.regions {
+		if h.has(p) {
+			h.take()
+			return h
+		}
+	}
+	return nil
+}
