@@ -29,7 +29,7 @@ import grpc
 
 from modelfs.client_call import Attempt, Call
 from modelfs.client_channel import Tls, options
-from modelfs.client_core import POLL, ROUNDS, Core, Deadline, gone, path_of, pauses, verdict
+from modelfs.client_core import POLL, ROUNDS, Core, Deadline, gone, path_of, pauses, unreachable, verdict
 from modelfs.client_errors import InferenceError, InferenceTimeout, NoServer, error_of
 from modelfs.client_messages import UNARY
 from modelfs.client_result import Array, Result
@@ -124,6 +124,7 @@ class Client:
         self._core = Core(model, address, mount, token, tls, timeout, by_reference)
         self._lock = threading.Lock()
         self._current: _Connection | None = None
+        self._old: list[_Connection] = []
         self._closed = False
 
     @property
@@ -152,7 +153,7 @@ class Client:
         parameters: Mapping[str, Any] | None = None,
         priority: int | None = None,
         timeout: float | None = None,
-        id: str = "",  # noqa: A002 - the protocol's name
+        id: str = "",
     ) -> Result:
         """Calls the model: arrays by name in, arrays by name out. BYTES are lists of bytes or str, or arrays of them.
 
@@ -177,7 +178,7 @@ class Client:
         parameters: Mapping[str, Any] | None = None,
         priority: int | None = None,
         timeout: float | None = None,
-        id: str = "",  # noqa: A002 - the protocol's name
+        id: str = "",
     ) -> Iterator[Result]:
         """Calls a model that answers any number of times; each result comes when it is there. Leaving the loop, or
         closing the iterator, cancels the call."""
@@ -212,12 +213,12 @@ class Client:
             cause = InferenceError("UNAVAILABLE", f"{name or 'the server'} is not ready")
             if name:
                 try:
-                    verdict(name, self._ask("RepositoryIndex", wait=False, timeout=POLL))
+                    index = self._ask("RepositoryIndex", wait=False, timeout=POLL)
                 except InferenceError as error:
-                    if error.code not in ("UNIMPLEMENTED", "DEADLINE_EXCEEDED") and not _unreachable(error):
-                        raise
                     cause = error
                     self._elsewhere()
+                else:
+                    verdict(name, index)
             deadline.check(cause)
             time.sleep(pause)
 
@@ -253,9 +254,10 @@ class Client:
         """Ends the connections, and removes the client's session; arrays of results stay what they are."""
         with self._lock:
             self._closed = True
-            current, self._current = self._current, None
-        if current is not None:
-            current.close()
+            connections = [*self._old, *([self._current] if self._current is not None else [])]
+            self._current, self._old = None, []
+        for connection in connections:
+            connection.close()
         self._core.references.close()
 
     def __enter__(self) -> Client:  # noqa: PYI034 - Self is Python 3.11's
@@ -278,17 +280,16 @@ class Client:
             return self._current
 
     def _elsewhere(self) -> None:
-        """Goes on to another server, if the mount lists one."""
+        """Goes on to another server, if the mount lists one. Other threads may be calling the old one still."""
         current = self._current
         if current is None:
             return
         with contextlib.suppress(NoServer, OSError):
             address = self._core.server(failed=current.address)
-            if address != current.address:
-                with self._lock:
-                    if self._current is current:
-                        self._current = _Connection(self._core, address)
-                # Other threads may be calling it still: it is closed when they let go of it.
+            with self._lock:
+                if address != current.address and self._current is current:
+                    self._old.append(current)
+                    self._current = _Connection(self._core, address)
 
     def _ask(self, method: str, *, wait: bool = True, timeout: float | None = None, **fields: Any) -> Any:  # noqa: ANN401 - a message
         limit = timeout if timeout is not None else self._core.timeout or 10.0
@@ -316,9 +317,7 @@ class Client:
             else:
                 return call.result(attempt, response)
 
-    def _begin(
-        self, connection: _Connection, call: Call, deadline: Deadline
-    ) -> tuple[Result | None, Iterator[Result]]:
+    def _begin(self, connection: _Connection, call: Call, deadline: Deadline) -> tuple[Result | None, Iterator[Result]]:
         """The first result, and those that follow: before it, nothing has happened yet."""
         while True:
             rest = self._streamed(connection, call, call.attempt(), deadline)
@@ -328,9 +327,7 @@ class Client:
                 if not call.refused(failure):
                     raise
 
-    def _streamed(
-        self, connection: _Connection, call: Call, attempt: Attempt, deadline: Deadline
-    ) -> Iterator[Result]:
+    def _streamed(self, connection: _Connection, call: Call, attempt: Attempt, deadline: Deadline) -> Iterator[Result]:
         running = connection.stream(iter([attempt.request]), timeout=deadline.left(), metadata=self._core.metadata)
         try:
             for message, response in running:
@@ -347,19 +344,15 @@ class Client:
         """Makes a call, and makes it again when the server was gone and is back."""
         for rounds in range(1, ROUNDS + 1):
             try:
-                connection = self._connection()
-                return attempt(connection)
-            except NoServer as failure:
-                cause: InferenceError = failure
-                connection = None  # type: ignore[assignment]
+                return attempt(self._connection())
             except InferenceError as failure:
-                if failure.code != "UNAVAILABLE" or rounds == ROUNDS or (once and not _unreachable(failure)):
+                if failure.code != "UNAVAILABLE" or rounds == ROUNDS or (once and not unreachable(failure)):
                     raise
                 cause = failure
             was_gone = self._wait(model, deadline, cause)
             if rounds > 1 and not was_gone:
                 raise cause  # the server is there: it is the call that does not work
-        raise cause
+        raise AssertionError
 
     def _wait(self, model: str, deadline: Deadline, cause: InferenceError) -> bool:
         """Returns when a server is ready for the model: whether it was not at first."""
@@ -374,10 +367,10 @@ class Client:
                 )
                 ready = verdict(model, index)
             except grpc.RpcError as error:
-                if not gone(error):
-                    ready = True  # a server without that call says it itself
-                else:
+                if gone(error):
                     self._elsewhere()
+                else:
+                    ready = True  # a server without that call says it itself
             except NoServer:
                 pass
             if ready and self._is_connected(connection, pause):
@@ -396,11 +389,6 @@ class Client:
         except grpc.FutureTimeoutError:
             ready.cancel()
             return False
-
-
-def _unreachable(error: InferenceError) -> bool:
-    """Whether nobody can have got the call."""
-    return isinstance(error, NoServer) or (error.code == "UNAVAILABLE" and "failed to connect" in error.message.lower())
 
 
 __all__ = ["Client", "InferenceError", "InferenceTimeout", "NoServer", "Result", "Tls"]

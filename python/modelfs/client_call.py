@@ -111,7 +111,7 @@ class Call:
         parameters: Mapping[str, Any] | None,
         priority: int | None,
         timeout: float | None,
-        id: str = "",  # noqa: A002
+        id: str = "",
         streamed: bool = False,
     ) -> None:
         self.references, self.model = references, model

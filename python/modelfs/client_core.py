@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import grpc
@@ -124,6 +124,6 @@ def gone(error: grpc.RpcError) -> bool:
     return error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
-Make = Callable[..., Any]
-
-__all__ = ["ROUNDS", "Core", "Deadline", "NoServer", "gone", "path_of", "pauses", "verdict"]
+def unreachable(error: InferenceError) -> bool:
+    """Whether nobody can have got the call."""
+    return isinstance(error, NoServer) or (error.code == "UNAVAILABLE" and "failed to connect" in error.message.lower())

@@ -19,7 +19,7 @@ class Result(Mapping[str, Array]):
 
     __slots__ = ("_arrays", "id", "model", "parameters", "version")
 
-    def __init__(self, arrays: dict[str, Array], model: str, version: str, id: str, parameters: dict[str, Any]) -> None:  # noqa: A002
+    def __init__(self, arrays: dict[str, Array], model: str, version: str, id: str, parameters: dict[str, Any]) -> None:
         self._arrays = arrays
         self.model, self.version, self.id = model, version, id
         self.parameters = parameters

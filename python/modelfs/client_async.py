@@ -1,0 +1,362 @@
+# Copyright The modelfs Authors
+# SPDX-License-Identifier: Apache-2.0
+"""The client for asyncio: as modelfs.client, with ``await``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+
+from modelfs.client_call import Attempt, Call
+from modelfs.client_channel import Tls, options
+from modelfs.client_core import POLL, ROUNDS, Core, Deadline, gone, path_of, pauses, unreachable, verdict
+from modelfs.client_errors import InferenceError, NoServer, error_of
+from modelfs.client_messages import UNARY
+from modelfs.client_result import Array, Result
+from modelfs.client_wire import Request, Response
+from modelfs.mountpoint import Mount
+
+_T = TypeVar("_T")
+
+
+class _Connection:
+    """The channels to one server."""
+
+    def __init__(self, core: Core, address: str) -> None:
+        self.address, self._core = address, core
+        self._channels: list[grpc.aio.Channel] = []
+        self.calls = self._open(healthy=True, retries=True)
+        self.infer = self._infer(self.calls)
+        self.stream = self.calls.stream_stream(
+            path_of("ModelStreamInfer"),
+            request_serializer=Request.serialize,
+            response_deserializer=Response.parse_streamed,
+        )
+        self._once: Any = None
+        self._unary: dict[str, Any] = {}
+        self._control: grpc.aio.Channel | None = None
+
+    def _open(self, *, healthy: bool, retries: bool) -> grpc.aio.Channel:
+        chosen = options(self._core.model, healthy=healthy, retries=retries)
+        if self._core.tls is not None:
+            channel = grpc.aio.secure_channel(self.address, self._core.tls.credentials(), chosen)
+        else:
+            channel = grpc.aio.insecure_channel(self.address, chosen)
+        self._channels.append(channel)
+        return channel
+
+    @staticmethod
+    def _infer(channel: grpc.aio.Channel) -> Any:  # noqa: ANN401 - grpc has no type of it
+        return channel.unary_unary(
+            path_of("ModelInfer"), request_serializer=Request.serialize, response_deserializer=Response.parse
+        )
+
+    @property
+    def once(self) -> Any:  # noqa: ANN401 - grpc has no type of it
+        """ModelInfer that gRPC sends once."""
+        if self._once is None:
+            self._once = self._infer(self._open(healthy=True, retries=False))
+        return self._once
+
+    def unary(self, method: str) -> Any:  # noqa: ANN401 - grpc has no type of it
+        """A call to the server whether or not the model is ready."""
+        if self._control is None:
+            self._control = self._open(healthy=False, retries=True)
+        if method not in self._unary:
+            request, response = UNARY[method]
+            self._unary[method] = self._control.unary_unary(
+                path_of(method),
+                request_serializer=request.SerializeToString,
+                response_deserializer=response.FromString,
+            )
+        return self._unary[method]
+
+    async def close(self) -> None:
+        for channel in self._channels:
+            await channel.close()
+
+
+class AsyncClient:
+    """modelfs.Client for asyncio. It belongs to the event loop that runs when it is first used."""
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        address: str | None = None,
+        mount: str | os.PathLike[str] | Mount | None = None,
+        token: str | None = None,
+        tls: bool | Tls | None = None,
+        timeout: float | None = None,
+        by_reference: str | bool = "auto",
+    ) -> None:
+        self._core = Core(model, address, mount, token, tls, timeout, by_reference)
+        self._current: _Connection | None = None
+        self._old: list[_Connection] = []
+        self._closed = False
+
+    @property
+    def model(self) -> str | None:
+        return self._core.model
+
+    @property
+    def fallbacks(self) -> int:
+        """How many calls went inline though a reference would have been quicker."""
+        return self._core.references.fallbacks
+
+    def __repr__(self) -> str:
+        return f"<modelfs.AsyncClient of {self._core.model or 'any model'}>"
+
+    async def infer(
+        self,
+        inputs: Mapping[str, Any],
+        outputs: Iterable[str] | Mapping[str, Array | None] | None = None,
+        *,
+        model: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        priority: int | None = None,
+        timeout: float | None = None,
+        id: str = "",
+    ) -> Result:
+        """As Client.infer. A call that is cancelled is cancelled in the server, too."""
+        name, deadline = self._core.named(model), self._core.deadline(timeout)
+        call = Call(self._core.references, name, inputs, outputs, parameters, priority, deadline.left(), id)
+        failed = True
+        try:
+            result = await self._repeat(name, deadline, lambda c: self._attempt(c, call, deadline), once=call.to_files)
+            failed = False
+            return result
+        finally:
+            call.give_back(failed=failed)
+
+    async def stream(
+        self,
+        inputs: Mapping[str, Any],
+        outputs: Iterable[str] | None = None,
+        *,
+        model: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        priority: int | None = None,
+        timeout: float | None = None,
+        id: str = "",
+    ) -> AsyncIterator[Result]:
+        """As Client.stream: ``async for result in client.stream(inputs)``."""
+        name, deadline = self._core.named(model), self._core.deadline(timeout)
+        call = Call(self._core.references, name, inputs, outputs, parameters, priority, None, id, streamed=True)
+        failed = True
+        try:
+            first, rest = await self._repeat(name, deadline, lambda c: self._begin(c, call, deadline))
+            try:
+                while first is not None:
+                    yield first
+                    first = await anext(rest, None)
+            finally:
+                await rest.aclose()
+            failed = False
+        finally:
+            call.give_back(failed=failed)
+
+    async def ready(self, model: str | None = None) -> bool:
+        """Whether the model can be called now; without one, whether all of the server's can."""
+        name = model or self._core.model
+        try:
+            if name:
+                return bool((await self._ask("ModelReady", wait=False, timeout=POLL, name=name)).ready)
+            return bool((await self._ask("ServerReady", wait=False, timeout=POLL)).ready)
+        except InferenceError:
+            return False
+
+    async def wait_ready(self, timeout: float | None = None, model: str | None = None) -> None:
+        """Returns when the model can be called; InferenceError if it will not be, InferenceTimeout after the timeout."""
+        name, deadline = model or self._core.model, self._core.deadline(timeout)
+        for pause in pauses():
+            if await self.ready(model):
+                return
+            cause = InferenceError("UNAVAILABLE", f"{name or 'the server'} is not ready")
+            if name:
+                try:
+                    index = await self._ask("RepositoryIndex", wait=False, timeout=POLL)
+                except InferenceError as error:
+                    cause = error
+                    await self._elsewhere()
+                else:
+                    verdict(name, index)
+            deadline.check(cause)
+            await asyncio.sleep(pause)
+
+    async def server(self) -> Any:  # noqa: ANN401 - a message
+        """The server's metadata."""
+        return await self._ask("ServerMetadata")
+
+    async def metadata(self, model: str | None = None) -> Any:  # noqa: ANN401 - a message
+        """What the model takes and gives."""
+        return await self._ask("ModelMetadata", name=self._core.named(model))
+
+    async def config(self, model: str | None = None) -> Any:  # noqa: ANN401 - a message
+        """The model's configuration, as Triton has it."""
+        return (await self._ask("ModelConfig", name=self._core.named(model))).config
+
+    async def statistics(self, model: str | None = None) -> list[Any]:
+        """The model's statistics; without a model, those of all."""
+        return list((await self._ask("ModelStatistics", name=model or self._core.model or "")).model_stats)
+
+    async def models(self) -> list[Any]:
+        """The models that the server has, ready or not: name, version, state, reason."""
+        return list((await self._ask("RepositoryIndex")).models)
+
+    async def load(self, model: str | None = None) -> None:
+        """Has the server load a model; returns when it is ready."""
+        await self._ask("RepositoryModelLoad", timeout=0, model_name=self._core.named(model))
+
+    async def unload(self, model: str | None = None) -> None:
+        """Has the server let go of a model."""
+        await self._ask("RepositoryModelUnload", timeout=0, model_name=self._core.named(model))
+
+    async def close(self) -> None:
+        """Ends the connections, and removes the client's session; arrays of results stay what they are."""
+        self._closed = True
+        connections = [*self._old, *([self._current] if self._current is not None else [])]
+        self._current, self._old = None, []
+        for connection in connections:
+            await connection.close()
+        self._core.references.close()
+
+    async def __aenter__(self) -> AsyncClient:  # noqa: PYI034 - Self is Python 3.11's
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _connection(self) -> _Connection:
+        if self._closed:
+            raise ValueError("the client is closed")
+        if self._current is None:
+            self._current = _Connection(self._core, self._core.server())
+        return self._current
+
+    async def _elsewhere(self) -> None:
+        """Goes on to another server, if the mount lists one."""
+        current = self._current
+        if current is None:
+            return
+        with contextlib.suppress(NoServer, OSError):
+            address = self._core.server(failed=current.address)
+            if address != current.address and self._current is current:
+                self._old.append(current)
+                self._current = _Connection(self._core, address)
+
+    async def _ask(self, method: str, *, wait: bool = True, timeout: float | None = None, **fields: Any) -> Any:  # noqa: ANN401 - a message
+        limit = timeout if timeout is not None else self._core.timeout or 10.0
+        try:
+            return await self._connection().unary(method)(
+                UNARY[method][0](**fields),
+                timeout=limit or None,
+                metadata=self._core.metadata,
+                wait_for_ready=wait,
+            )
+        except grpc.RpcError as error:
+            raise error_of(error) from None
+
+    async def _attempt(self, connection: _Connection, call: Call, deadline: Deadline) -> Result:
+        while True:
+            attempt = call.attempt()
+            send = connection.once if attempt.once else connection.infer
+            try:
+                response = await send(attempt.request, timeout=deadline.left(), metadata=self._core.metadata)
+            except grpc.RpcError as error:
+                attempt.end()
+                failure = error_of(error)
+                if not call.refused(failure):
+                    raise failure from None
+            except BaseException:  # cancelled
+                attempt.end()
+                raise
+            else:
+                return call.result(attempt, response)
+
+    async def _begin(self, connection: _Connection, call: Call, deadline: Deadline) -> tuple[Result | None, Any]:
+        """The first result, and those that follow: before it, nothing has happened yet."""
+        while True:
+            rest = self._streamed(connection, call, call.attempt(), deadline)
+            try:
+                return await anext(rest, None), rest
+            except InferenceError as failure:
+                if not call.refused(failure):
+                    raise
+
+    async def _streamed(
+        self, connection: _Connection, call: Call, attempt: Attempt, deadline: Deadline
+    ) -> AsyncIterator[Result]:
+        running = connection.stream(iter([attempt.request]), timeout=deadline.left(), metadata=self._core.metadata)
+        try:
+            async for message, response in running:
+                if message:
+                    raise InferenceError("UNKNOWN", message)
+                if response is not None and response.message.outputs:
+                    yield call.result(attempt, response)
+        except grpc.RpcError as error:
+            raise error_of(error) from None
+        finally:
+            running.cancel()
+
+    async def _repeat(
+        self, model: str, deadline: Deadline, attempt: Callable[[_Connection], Awaitable[_T]], once: bool = False
+    ) -> _T:
+        """Makes a call, and makes it again when the server was gone and is back."""
+        for rounds in range(1, ROUNDS + 1):
+            try:
+                return await attempt(self._connection())
+            except InferenceError as failure:
+                if failure.code != "UNAVAILABLE" or rounds == ROUNDS or (once and not unreachable(failure)):
+                    raise
+                cause = failure
+            was_gone = await self._wait(model, deadline, cause)
+            if rounds > 1 and not was_gone:
+                raise cause  # the server is there: it is the call that does not work
+        raise AssertionError
+
+    async def _wait(self, model: str, deadline: Deadline, cause: InferenceError) -> bool:
+        """Returns when a server is ready for the model: whether it was not at first."""
+        was_gone = False
+        for pause in pauses():
+            deadline.check(cause)
+            ready = False
+            try:
+                connection = self._connection()
+                index = await connection.unary("RepositoryIndex")(
+                    UNARY["RepositoryIndex"][0](), timeout=POLL, metadata=self._core.metadata, wait_for_ready=False
+                )
+                ready = verdict(model, index)
+            except grpc.RpcError as error:
+                if gone(error):
+                    await self._elsewhere()
+                else:
+                    ready = True  # a server without that call says it itself
+            except NoServer:
+                pass
+            if ready and await self._is_connected(connection, max(pause, 0.1)):
+                return was_gone
+            was_gone = True
+            await asyncio.sleep(pause)
+        raise AssertionError
+
+    @staticmethod
+    async def _is_connected(connection: _Connection, within: float) -> bool:
+        """Whether the channel of calls, which asks for the model's health, has got as far."""
+        try:
+            await asyncio.wait_for(connection.calls.channel_ready(), within)
+        except asyncio.TimeoutError:
+            return False
+        return True
+
+
+__all__ = ["AsyncClient"]
