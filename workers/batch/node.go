@@ -18,7 +18,7 @@ type node[T any] struct {
 	bucket   *bucket[T] // nil: it goes alone
 	ofCaller links[node[T]]
 	ofBucket links[node[T]]
-	ofKind   links[node[T]]
+	ofKind   links[node[T]] // or of policy.alone
 	inHeap   int // its place among those that expire, from 1 on
 }
 

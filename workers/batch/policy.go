@@ -33,6 +33,7 @@ type policy[T any] struct {
 	levels  []*level[T] // those with calls, the first first
 	callers map[callerKey]*caller[T]
 	kinds   map[string]*kind[T]
+	alone   list[node[T]] // the calls of no kind
 	buckets map[bucketKey[T]]*bucket[T]
 	expires expiring[T]
 
@@ -51,6 +52,7 @@ func newPolicy[T any](cfg Config) *policy[T] {
 		cfg:     cfg,
 		callers: make(map[callerKey]*caller[T]),
 		kinds:   make(map[string]*kind[T]),
+		alone:   list[node[T]]{at: inKind[T]},
 		buckets: make(map[bucketKey[T]]*bucket[T]),
 	}
 }
@@ -69,6 +71,7 @@ func (p *policy[T]) add(n *node[T], now time.Time) {
 	n.caller = p.caller(l, n.Caller)
 	n.caller.calls.push(n)
 	if n.Kind == "" || p.cfg.MaxBatch <= 1 {
+		p.alone.push(n)
 		return
 	}
 	k := p.kind(n.Kind)
@@ -97,6 +100,8 @@ func (p *policy[T]) remove(n *node[T]) {
 			delete(p.kinds, k.name)
 			p.freeKinds = spare(p.freeKinds, k)
 		}
+	} else {
+		p.alone.remove(n)
 	}
 	c := n.caller
 	c.calls.remove(n)
@@ -198,16 +203,15 @@ func (p *policy[T]) lead(now time.Time, most int) *node[T] {
 	if n.bucket == nil || p.ready(n.bucket.kind, now, most) {
 		return n
 	}
-	// It waits for company. A worker that has come to take it can run another kind
-	// meanwhile.
+	// It waits for company. A worker that waits with it can run something else meanwhile.
 	var best *kind[T]
 	for _, k := range p.kinds {
 		if p.ready(k, now, most) && (best == nil || k.calls.first.number < best.calls.first.number) {
 			best = k
 		}
 	}
-	if best == nil {
-		return nil
+	if best == nil || p.alone.first != nil && p.alone.first.number < best.calls.first.number {
+		return p.alone.first
 	}
 	return best.rings[0].turns.first.calls.first
 }
