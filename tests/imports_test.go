@@ -65,9 +65,11 @@ func layers() []layer {
 			"github.com/prometheus/client_golang/prometheus", "github.com/prometheus/common/expfmt", sys,
 		}, nil, "wires the parts, and holds nothing that a part could hold"},
 
+		{"workers/caller", []string{"google.golang.org/grpc", sys}, []string{"log"}, "connections, and who is at their other end: it knows no calls and no models"},
+		{"workers/reference", []string{"loaders/npy", "tensors", "workers/call", "workers/caller", "workers/handler", sys}, []string{"log", "unsafe"}, "files that callers name; it knows no protocol, and maps nothing"},
 		{"workers/handler", []string{"workers/call", sys}, []string{"net", "unsafe"}, "runs models, and knows no protocol but that of its own processes: programs that embed the server use it"},
 		{"cmd/modelfs", []string{
-			"internal/daemon", "internal/catalog", "loaders", "loaders/safetensors", "sources", "tensors", "tensors/convert",
+			"internal/daemon", "internal/catalog", "loaders", "loaders/safetensors", "sources", "tensors", "tensors/convert", "workers/reference",
 			"github.com/urfave/cli/v2", "github.com/vbauerster/mpb/v8", sys,
 		}, nil, "flags become one Config, and everything else goes through the mount (inspect and export, without one, through the catalog): it knows no segments, policies and FUSE"},
 		{"bench/...", []string{modulePath + "/...", sys, "github.com/hanwen/go-fuse/v2"}, nil, "measures whatever it likes; nobody imports it"},
