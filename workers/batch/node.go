@@ -19,7 +19,7 @@ type node[T any] struct {
 	ofCaller links[node[T]]
 	ofBucket links[node[T]]
 	ofKind   links[node[T]] // or of policy.alone
-	inHeap   int // its place among those that expire, from 1 on
+	inHeap   int            // its place among those that expire, from 1 on
 }
 
 // level is the calls of one priority.
@@ -69,11 +69,19 @@ type bucketKey[T any] struct {
 	kind   *kind[T]
 }
 
-func inCaller[T any](n *node[T]) *links[node[T]]      { return &n.ofCaller }
-func inBucket[T any](n *node[T]) *links[node[T]]      { return &n.ofBucket }
-func inKind[T any](n *node[T]) *links[node[T]]        { return &n.ofKind }
-func inLevel[T any](c *caller[T]) *links[caller[T]]   { return &c.inLevel }
-func inTheRing[T any](b *bucket[T]) *links[bucket[T]] { return &b.inRing }
+// places are the links of every sort of list. Each policy makes them once: the value of
+// a generic function is an allocation.
+type places[T any] struct {
+	level                func(*caller[T]) *links[caller[T]]
+	ring                 func(*bucket[T]) *links[bucket[T]]
+	caller, bucket, kind func(*node[T]) *links[node[T]]
+}
+
+func inLevel[T any](c *caller[T]) *links[caller[T]] { return &c.inLevel }
+func inRing[T any](b *bucket[T]) *links[bucket[T]]  { return &b.inRing }
+func inCaller[T any](n *node[T]) *links[node[T]]    { return &n.ofCaller }
+func inBucket[T any](n *node[T]) *links[node[T]]    { return &n.ofBucket }
+func inKind[T any](n *node[T]) *links[node[T]]      { return &n.ofKind }
 
 // expiring is a heap of the calls whose time runs out, for container/heap.
 type expiring[T any] []*node[T]

@@ -22,6 +22,7 @@ const (
 // waits for nothing and locks nothing.
 type policy[T any] struct {
 	cfg Config
+	in  places[T]
 
 	depth  int
 	number uint64 // of the call that came last
@@ -48,11 +49,13 @@ type policy[T any] struct {
 func newPolicy[T any](cfg Config) *policy[T] {
 	cfg.Levels = max(cfg.Levels, 1)
 	cfg.Default = min(max(cfg.Default, 1), cfg.Levels)
+	in := places[T]{inLevel[T], inRing[T], inCaller[T], inBucket[T], inKind[T]}
 	return &policy[T]{
 		cfg:     cfg,
+		in:      in,
 		callers: make(map[callerKey]*caller[T]),
 		kinds:   make(map[string]*kind[T]),
-		alone:   list[node[T]]{at: inKind[T]},
+		alone:   list[node[T]]{at: in.kind},
 		buckets: make(map[bucketKey[T]]*bucket[T]),
 	}
 }
@@ -313,7 +316,7 @@ func (p *policy[T]) level(number uint64) *level[T] {
 	i, ok := slices.BinarySearchFunc(p.levels, number, func(l *level[T], n uint64) int { return cmp.Compare(l.number, n) })
 	if !ok {
 		l := again(&p.freeLevels)
-		*l = level[T]{number: number, turns: list[caller[T]]{at: inLevel[T]}}
+		*l = level[T]{number: number, turns: list[caller[T]]{at: p.in.level}}
 		p.levels = slices.Insert(p.levels, i, l)
 	}
 	return p.levels[i]
@@ -324,7 +327,7 @@ func (p *policy[T]) caller(l *level[T], name string) *caller[T] {
 	c := p.callers[key]
 	if c == nil {
 		c = again(&p.freeCallers)
-		*c = caller[T]{key: key, level: l, calls: list[node[T]]{at: inCaller[T]}}
+		*c = caller[T]{key: key, level: l, calls: list[node[T]]{at: p.in.caller}}
 		p.callers[key] = c
 		l.turns.push(c)
 	}
@@ -335,7 +338,7 @@ func (p *policy[T]) kind(name string) *kind[T] {
 	k := p.kinds[name]
 	if k == nil {
 		k = again(&p.freeKinds)
-		*k = kind[T]{name: name, calls: list[node[T]]{at: inKind[T]}, rings: k.rings[:0]}
+		*k = kind[T]{name: name, calls: list[node[T]]{at: p.in.kind}, rings: k.rings[:0]}
 		p.kinds[name] = k
 	}
 	return k
@@ -345,11 +348,11 @@ func (p *policy[T]) bucket(c *caller[T], k *kind[T]) *bucket[T] {
 	b := p.buckets[bucketKey[T]{c, k}]
 	if b == nil {
 		b = again(&p.freeBuckets)
-		*b = bucket[T]{kind: k, caller: c, calls: list[node[T]]{at: inBucket[T]}}
+		*b = bucket[T]{kind: k, caller: c, calls: list[node[T]]{at: p.in.bucket}}
 		p.buckets[bucketKey[T]{c, k}] = b
 		i, ok := slices.BinarySearchFunc(k.rings, c.key.level, func(r ring[T], n uint64) int { return cmp.Compare(r.level, n) })
 		if !ok {
-			k.rings = slices.Insert(k.rings, i, ring[T]{level: c.key.level, turns: list[bucket[T]]{at: inTheRing[T]}})
+			k.rings = slices.Insert(k.rings, i, ring[T]{level: c.key.level, turns: list[bucket[T]]{at: p.in.ring}})
 		}
 		k.rings[i].turns.push(b)
 	}
