@@ -6,6 +6,7 @@ package workers
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -36,16 +37,12 @@ func (s *Server) RepositoryModelLoad(ctx context.Context, in *inference.Reposito
 	if err := s.mayChange(ctx); err != nil {
 		return nil, failure(err)
 	}
-	names := make([]string, 0, len(in.GetParameters()))
-	for name := range in.GetParameters() {
-		names = append(names, name)
+	names := slices.Sorted(maps.Keys(in.GetParameters()))
+	if i := slices.IndexFunc(names, func(name string) bool { return strings.HasPrefix(name, "file:") }); i >= 0 {
+		return nil, failure(&call.Error{Field: names[i], Reason: "files of models are not taken from requests: put them into the mount"})
 	}
-	slices.Sort(names)
-	for _, name := range names {
-		if strings.HasPrefix(name, "file:") {
-			return nil, failure(&call.Error{Field: name, Reason: "files of models are not taken from requests: put them into the mount"})
-		}
-		return nil, failure(fmt.Errorf("parameter %q: %w: a model's configuration is given to modelfs serve", name, ErrUnsupported))
+	if len(names) > 0 {
+		return nil, failure(fmt.Errorf("parameter %q: %w: a model's configuration is given to modelfs serve", names[0], ErrUnsupported))
 	}
 	m, err := s.find(in.GetModelName())
 	if err != nil {

@@ -252,8 +252,9 @@ def test_health(server: serving.Server, client: triton.InferenceServerClient) ->
         following.join()
 
 
-def test_a_handler_that_fails_dies_or_hangs(binary: Path) -> None:
-    with serving.served(binary, None, "--model", "moody=served_models:Moody", "--timeout", "1s") as server:
+def test_a_handler_that_fails_dies_or_hangs(binary: Path, models: Path) -> None:
+    flags = ("--model", "moody=served_models:Moody", "--timeout", "1s")
+    with mounts.mounted(binary, models) as mount, serving.served(binary, mount, *flags) as server:
         with triton.InferenceServerClient(server.socket) as client:
             mounts.eventually("it is ready", client.is_server_ready)
 
