@@ -17,6 +17,7 @@ import (
 
 // read takes what the child says until it says no more.
 func (p *Process) read() {
+	defer close(p.hello)
 	buffer := make([]byte, maxRecord+1)
 	for greeted := false; ; {
 		n, err := p.socket.Read(buffer)
@@ -127,16 +128,17 @@ func (p *Process) sendCall(r *running) error {
 	return nil
 }
 
-// sendRegion answers ROOM.
+// sendRegion answers ROOM; with no room if the child cannot be given the place's file.
 func (p *Process) sendRegion(r *running, flags uint16, place Place) error {
 	p.wmu.Lock()
 	defer p.wmu.Unlock()
 	var err error
 	if place.File != nil {
-		if err = p.useFileLocked(r, place.File); err != nil {
-			flags, place = flagNoRoom, Place{}
-		} else {
+		if err = p.useFileLocked(r, place.File); err == nil {
 			err = p.sendFilesLocked()
+		}
+		if err != nil {
+			flags, place = flagNoRoom, Place{}
 		}
 	}
 	p.mu.Lock()

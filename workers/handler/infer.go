@@ -20,9 +20,10 @@ type running struct {
 	events chan event
 	result []byte // the body of the last RESULT with outputs, until it is taken
 	results
-	files []*known
-	since atomic.Int64 // when the child's time began to run, in nanoseconds; 0: we have the turn
-	freed chan struct{}
+	files   []*known
+	refused error        // what Room said when it gave none: the child fails the call then
+	since   atomic.Int64 // when the child's time began to run, in nanoseconds; 0: we have the turn
+	freed   chan struct{}
 
 	// The rest is guarded by Process.mu.
 	abandoned bool // nobody is in Infer any more
@@ -85,7 +86,7 @@ func (p *Process) begin(ctx context.Context, req *Request) (*running, error) {
 		}
 	}
 	r := calls.Get().(*running)
-	r.id, r.req, r.region = p.next.Add(1), req, req.First
+	r.id, r.req, r.region, r.refused = p.next.Add(1), req, req.First, nil
 	r.abandoned, r.ended, r.full, r.asked = false, false, false, false
 	if req.Released == nil {
 		r.freed = make(chan struct{})
@@ -113,9 +114,13 @@ func (p *Process) begin(ctx context.Context, req *Request) (*running, error) {
 func (p *Process) take(r *running, e event, emit func(*Response) error) (done bool, err error) {
 	switch e.kind {
 	case typeFail:
+		if r.refused != nil {
+			return true, r.refused
+		}
 		return true, &CallError{e.count, e.text}
 	case typeRoom:
-		return false, p.answerRoom(r, e.room)
+		p.answerRoom(r, e.room)
+		return false, nil
 	}
 	rec := record{kind: typeResult, flags: e.flags, count: e.count}
 	if e.count > 0 {
@@ -132,26 +137,24 @@ func (p *Process) take(r *running, e event, emit func(*Response) error) (done bo
 }
 
 // answerRoom gives a call memory for its outputs.
-func (p *Process) answerRoom(r *running, bytes int64) error {
+func (p *Process) answerRoom(r *running, bytes int64) {
 	var place Place
 	var flags uint16
-	var failed error
 	if bytes > 0 {
 		if r.req.Room == nil {
-			failed = &CallError{exhaustedCode, fmt.Sprintf("the outputs need %d bytes, and there is no room for them", bytes)}
+			r.refused = &CallError{exhaustedCode, fmt.Sprintf("the outputs need %d bytes, and there is no room for them", bytes)}
 		} else {
-			place, failed = r.req.Room(bytes)
+			place, r.refused = r.req.Room(bytes)
 		}
-		if failed != nil {
-			flags = flagNoRoom
+		if r.refused != nil {
+			flags, place = flagNoRoom, Place{}
 		} else {
 			r.region = place
 		}
 	}
-	if err := p.sendRegion(r, flags, place); err != nil && failed == nil {
-		failed = err
+	if err := p.sendRegion(r, flags, place); err != nil {
+		r.refused = err
 	}
-	return failed
 }
 
 // abandon leaves a call to the child, which is told so, and answers it some time.

@@ -5,7 +5,6 @@ package handler_test
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -230,6 +228,3 @@ func BenchmarkEcho(b *testing.B) {
 		}
 	}
 }
-
-var _ = binary.LittleEndian
-var _ = time.Now

@@ -1,0 +1,219 @@
+// Copyright The modelfs Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package handler_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/modelfs/modelfs/workers/handler"
+)
+
+// mortal is a handler in this process that dies when it is told to.
+type mortal struct {
+	dead chan struct{}
+	why  error
+}
+
+func (*mortal) Spec() handler.Spec { return handler.Spec{Concurrency: 2} }
+func (m *mortal) Infer(context.Context, *handler.Request, func(*handler.Response) error) error {
+	return m.Err()
+}
+func (*mortal) Close() error            { return nil }
+func (m *mortal) Dead() <-chan struct{} { return m.dead }
+func (m *mortal) Err() error {
+	select {
+	case <-m.dead:
+		return m.why
+	default:
+		return nil
+	}
+}
+func (m *mortal) die() { close(m.dead) }
+
+// TestPoolReplaces goes through a handler's deaths in time that is not real.
+func TestPoolReplaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		var mu sync.Mutex
+		var trace []string
+		note := func(format string, args ...any) {
+			mu.Lock()
+			defer mu.Unlock()
+			trace = append(trace, fmt.Sprintf("%v "+format, append([]any{time.Since(begin)}, args...)...))
+		}
+		born := make(chan *mortal, 1)
+		lanes := atomic.Int32{}
+		var answers atomic.Bool
+		refuses := true
+		p := handler.NewPool(handler.PoolConfig{
+			Handlers: 1,
+			Start: func(context.Context, int) (handler.Handler, error) {
+				note("start")
+				if refuses {
+					refuses = false
+					return nil, errors.New("needs the package foo")
+				}
+				m := &mortal{make(chan struct{}), errors.New("killed by signal 9")}
+				born <- m
+				return m, nil
+			},
+			Work: func(ctx context.Context, h handler.Handler) {
+				lanes.Add(1)
+				if answers.Load() {
+					_ = h.Infer(ctx, nil, nil)
+				}
+				<-ctx.Done()
+				lanes.Add(-1)
+			},
+			Changed: func(s handler.Status) { note("%s %s", s.State, s.Reason) },
+		})
+		for range 4 {
+			m := <-born
+			synctest.Wait()
+			if n := lanes.Load(); n != 2 {
+				t.Errorf("%d lanes", n)
+			}
+			m.die()
+		}
+		m := <-born
+		time.Sleep(2 * time.Minute) // it lives, and is well
+		m.die()
+		answers.Store(true)
+		for range 5 {
+			m = <-born
+			synctest.Wait()
+			m.die()
+		}
+		m = <-born
+		synctest.Wait()
+		p.Close(t.Context())
+		if lanes.Load() != 0 {
+			t.Error("lanes are left")
+		}
+		want := []string{
+			"0s start", "0s UNAVAILABLE needs the package foo",
+			"100ms start", "100ms READY ",
+			"300ms start",
+			"300ms UNAVAILABLE killed by signal 9", // the third in a row
+			"700ms start", "1.5s start", "3.1s start",
+			"1m3.1s READY ", // after a minute
+			"2m3.2s start", "2m3.3s start", "2m3.4s start", "2m3.5s start", "2m3.6s start", "2m3.7s start",
+			"2m3.7s UNAVAILABLE it is being unloaded",
+		}
+		got := strings.Join(trace, "\n")
+		if got != strings.Join(want, "\n") {
+			t.Errorf("%s", got)
+		}
+	})
+}
+
+// TestPoolUnderFire kills handlers at random while they are called: each call is answered
+// or says that the handler was gone.
+func TestPoolUnderFire(t *testing.T) {
+	cmd := command(t, "Batches")
+	in, out := memory(t, 4096), memory(t, 1<<20)
+	var alive sync.Map
+	calls := make(chan chan error)
+	p := handler.NewPool(handler.PoolConfig{
+		Handlers: 2, Log: cmd.Log,
+		Start: func(ctx context.Context, _ int) (handler.Handler, error) {
+			h, err := handler.Start(ctx, cmd)
+			if err == nil {
+				alive.Store(h.PID(), true)
+			}
+			return h, err
+		},
+		Work: func(ctx context.Context, h handler.Handler) {
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case answer := <-calls:
+					n := 0
+					released := 0
+					err := h.Infer(context.Background(), &handler.Request{
+						Inputs: []handler.Tensor{tensor(in, "x", 11, 0, 64, 4, 4)}, Rows: 4,
+						First:    handler.Place{File: out, Bytes: 4096},
+						Released: func() { released++ },
+					}, func(*handler.Response) error { n++; return nil })
+					if released != 1 || (err == nil) != (n == 1) {
+						err = fmt.Errorf("%d responses, released %d times, %v", n, released, err)
+					}
+					answer <- err
+					if errors.Is(err, handler.ErrGone) {
+						return
+					}
+				}
+			}
+		},
+	})
+	defer p.Close(context.Background())
+	answered, gone := 0, 0
+	begin, kill := time.Now(), time.Now()
+	for (gone < 3 || time.Since(begin) < 3*time.Second) && time.Since(begin) < time.Minute {
+		answer := make(chan error, 1)
+		calls <- answer
+		if time.Since(kill) > 300*time.Millisecond {
+			kill = time.Now()
+			alive.Range(func(pid, _ any) bool {
+				alive.Delete(pid)
+				_ = unix.Kill(pid.(int), unix.SIGKILL)
+				return false
+			})
+		}
+		switch err := <-answer; {
+		case err == nil:
+			answered++
+		case errors.Is(err, handler.ErrGone):
+			gone++
+		default:
+			t.Fatal(err)
+		}
+	}
+	if s := p.Status(); answered == 0 || s.Deaths < 3 {
+		t.Errorf("%d answered, %d gone, %+v", answered, gone, s)
+	}
+	t.Logf("%d answered, %d gone, %+v", answered, gone, p.Status())
+}
+
+// TestNothingIsLeft counts descriptors, threads and processes over many lives.
+func TestNothingIsLeft(t *testing.T) {
+	count := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	cmd := command(t, "Told")
+	out := memory(t, 4096)
+	before := 0
+	for i := range 6 {
+		p, err := handler.Start(t.Context(), cmd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i%2 == 0 {
+			_, _ = infer(t, p, told(out, "kill"))
+		}
+		p.Close()
+		if i == 0 {
+			before = count()
+		}
+	}
+	if after := count(); after > before {
+		t.Errorf("%d descriptors, %d before", after, before)
+	}
+}
