@@ -23,10 +23,8 @@ func (e *execution) request() (*handler.Request, error) {
 	first := e.calls[0].Call
 	req := &handler.Request{
 		Rows: e.rows, Room: e.room, Released: e.letGo, Deadline: e.deadline(),
-		Inputs: make([]handler.Tensor, len(first.req.Inputs)),
-	}
-	if len(e.calls) == 1 {
-		req.Parameters = first.req.Parameters
+		Parameters: first.req.Parameters, // which calls that are joined have in common
+		Inputs:     make([]handler.Tensor, len(first.req.Inputs)),
 	}
 	var total int64
 	for i := range first.req.Inputs {
@@ -134,10 +132,9 @@ func (e *execution) ask(req *handler.Request) {
 	}
 }
 
-// kindOf says what a call can be joined with: nothing, where something is by reference
-// or has parameters.
+// kindOf says what a call can be joined with: nothing, where something is by reference.
 func kindOf(p *pending, spec handler.Spec) string {
-	if spec.MaxBatch <= 0 || p.refs.any() || len(p.req.Parameters) > 0 {
+	if spec.MaxBatch <= 0 || p.refs.any() {
 		return ""
 	}
 	return call.Kind(p.req)
