@@ -10,7 +10,7 @@
 config. A server that is gone is waited for, until the timeout, or for a minute; another one that the
 mount lists takes its place. A model that does not work is an error at once, with the server's reason.
 
-**By reference.** Inputs of 64 KiB and more are files of a session of the client's own; arrays of a
+**By reference.** Inputs of 128 KiB and more are files of a session of the client's own; arrays of a
 ``modelfs.Session`` are named where they lie. Outputs of a size that an earlier answer had go to such files, too,
 and come back as arrays that look at them. Each attempt has its own: see client_call.py. Where a reference cannot be used,
 the call goes without one, and ``fallbacks`` counts it."""
@@ -312,7 +312,7 @@ class Client:
             except grpc.RpcError as error:
                 attempt.end()
                 failure = error_of(error)
-                if not call.refused(failure):
+                if not call.refused(attempt, failure):
                     raise failure from None
             else:
                 return call.result(attempt, response)
@@ -320,11 +320,12 @@ class Client:
     def _begin(self, connection: _Connection, call: Call, deadline: Deadline) -> tuple[Result | None, Iterator[Result]]:
         """The first result, and those that follow: before it, nothing has happened yet."""
         while True:
-            rest = self._streamed(connection, call, call.attempt(), deadline)
+            attempt = call.attempt()
+            rest = self._streamed(connection, call, attempt, deadline)
             try:
                 return next(rest, None), rest
             except InferenceError as failure:
-                if not call.refused(failure):
+                if not call.refused(attempt, failure):
                     raise
 
     def _streamed(self, connection: _Connection, call: Call, attempt: Attempt, deadline: Deadline) -> Iterator[Result]:

@@ -275,7 +275,7 @@ class AsyncClient:
             except grpc.RpcError as error:
                 attempt.end()
                 failure = error_of(error)
-                if not call.refused(failure):
+                if not call.refused(attempt, failure):
                     raise failure from None
             except BaseException:  # cancelled
                 attempt.end()
@@ -286,11 +286,12 @@ class AsyncClient:
     async def _begin(self, connection: _Connection, call: Call, deadline: Deadline) -> tuple[Result | None, Any]:
         """The first result, and those that follow: before it, nothing has happened yet."""
         while True:
-            rest = self._streamed(connection, call, call.attempt(), deadline)
+            attempt = call.attempt()
+            rest = self._streamed(connection, call, attempt, deadline)
             try:
                 return await anext(rest, None), rest
             except InferenceError as failure:
-                if not call.refused(failure):
+                if not call.refused(attempt, failure):
                     raise
 
     async def _streamed(

@@ -27,13 +27,13 @@ from modelfs.located import locate
 from modelfs.mountpoint import Mount
 
 # From here on a reference is quicker than the bytes.
-THRESHOLD = 64 << 10
+THRESHOLD = 128 << 10
 # A server that answers so to a call with references may answer one without.
 _REFUSALS = frozenset(
     ("FAILED_PRECONDITION", "PERMISSION_DENIED", "UNIMPLEMENTED", "NOT_FOUND", "OUT_OF_RANGE", "INVALID_ARGUMENT")
 )
-# And so it says that it takes none at all.
-_NEVER = frozenset(("FAILED_PRECONDITION", "PERMISSION_DENIED", "UNIMPLEMENTED"))
+# If it does then, it takes none at all, or of another mount, unless it said that bytes are missing.
+_NEVER = _REFUSALS - {"OUT_OF_RANGE"}
 
 
 class References:
@@ -50,6 +50,7 @@ class References:
         self._lock = threading.Lock()
         self._regions: Regions | None = None
         self._answers: dict[tuple[Any, ...], dict[str, int]] = {}
+        self._varying: set[tuple[Any, ...]] = set()
 
     def regions(self) -> Regions:
         with self._lock:
@@ -67,11 +68,15 @@ class References:
         """The bytes of all outputs of such a call when it was last answered; empty if that is not known."""
         return self._answers.get(key, {})
 
-    def learn(self, key: tuple[Any, ...], sizes: dict[str, int]) -> None:
+    def learn(self, key: tuple[Any, ...], sizes: dict[str, int], varies: bool = False) -> None:
+        """Notes what such a call was answered with; varies: that is worth nothing for the next one."""
         with self._lock:
             if len(self._answers) >= 1024:  # shapes that change with every call
                 self._answers.clear()
-            self._answers[key] = sizes
+                self._varying.clear()
+            if varies:
+                self._varying.add(key)
+            self._answers[key] = {} if key in self._varying else sizes
 
     def close(self) -> None:
         with self._lock:
@@ -86,11 +91,12 @@ class Attempt:
 
     def __init__(self, call: Call, request: Request, regions: dict[str, Region]) -> None:
         self.call, self.request, self.regions = call, request, regions
+        self.had_regions = bool(regions)
 
     @property
     def once(self) -> bool:
         """Whether it may be sent once only."""
-        return bool(self.regions) or self.call.to_files
+        return self.had_regions or self.call.to_files
 
     def end(self) -> None:
         """It failed: nobody knows who is still writing there."""
@@ -163,11 +169,12 @@ class Call:
         self.referring = bool(regions) or bool(self.files) or bool(self._sent) or len(self._raw) < len(self.tensors)
         return Attempt(self, Request(message, self._raw), regions)
 
-    def refused(self, error: InferenceError) -> bool:
+    def refused(self, attempt: Attempt, error: InferenceError) -> bool:
         """Whether the call is to be made again, without references."""
-        if not self.referring or self.inline or self.files or error.code not in _REFUSALS or self.references.always:
+        too_small = attempt.had_regions and error.code == "RESOURCE_EXHAUSTED"
+        if self.files or self.references.always or not (self.referring and error.code in _REFUSALS or too_small):
             return False
-        self.references.learn(self.key, {})
+        self.references.learn(self.key, {}, varies=too_small)
         self.give_back(failed=True)
         self._head, self.inline = None, True
         self.refusal = error
