@@ -30,7 +30,8 @@ def main() -> int:
     channel = Channel(given.fd)
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[ChannelLog(channel)])
     try:
-        handler = finding.make(given.handler, given.model, given.mount, given.file)
+        options = finding.Options(given.model, given.mount, given.file, given.workers)
+        handler = finding.make(given.handler, options)
         server = serving.server(handler, channel)
         said = handler.hello()
     except finding.Unusable as error:

@@ -25,6 +25,16 @@ class Unusable(Exception):
     """The handler cannot serve. The text is for whoever started it."""
 
 
+@dataclass(frozen=True)
+class Options:
+    """What the server said of the model, for a handler with a method ``configure``."""
+
+    model: str
+    mount: str | None
+    file: str | None
+    workers: int  # how many processes run it
+
+
 @dataclass
 class Handler:
     """One that is loaded."""
@@ -57,7 +67,7 @@ class Handler:
         }
 
 
-def make(name: str, model: str, mount: str | None, file: str | None) -> Handler:
+def make(name: str, options: Options) -> Handler:
     """The handler of that name, module:Class; loaded."""
     module, _, attribute = name.rpartition(":")
     if not module or not attribute:
@@ -67,9 +77,11 @@ def make(name: str, model: str, mount: str | None, file: str | None) -> Handler:
         if found is None:
             raise Unusable(f"{module} has no {attribute}")
         made = found() if isinstance(found, type) else found
+        if (configure := getattr(made, "configure", None)) is not None:
+            configure(options)
         lease: object = None
         if (load := getattr(made, "load", None)) is not None:
-            lease = _model(model, mount, file)
+            lease = _model(options.model, options.mount)
             loading = load(lease)
             if inspect.iscoroutine(loading):
                 import asyncio
@@ -129,7 +141,7 @@ def _missing(name: str, module: str, error: ModuleNotFoundError) -> str:
     return f"the handler {name} needs the package {package}: {sys.executable} -m pip install {package}"
 
 
-def _model(name: str, mount: str | None, file: str | None) -> object:
+def _model(name: str, mount: str | None) -> object:
     """The model of the mount; its name if there is none, or it cannot be shown as tensors."""
     import modelfs
 
