@@ -29,6 +29,7 @@ type Options struct {
 // Credentials are a server's, for grpc.Creds.
 func Credentials(o Options) credentials.TransportCredentials {
 	c := &transport{identities: o.Identities}
+	c.overflow, c.overflows = overflowUID()
 	if o.TLS != nil {
 		c.tls = credentials.NewTLS(o.TLS)
 	}
@@ -53,6 +54,10 @@ func (*Info) AuthType() string { return "modelfs" }
 type transport struct {
 	tls        credentials.TransportCredentials // nil: plain
 	identities *Identities
+
+	// overflow is the uid of all that have none in this user namespace, if any do not.
+	overflow  uint32
+	overflows bool
 }
 
 var _ credentials.TransportCredentials = (*transport)(nil)
@@ -67,10 +72,14 @@ func (t *transport) ServerHandshake(conn net.Conn) (net.Conn, credentials.AuthIn
 		if err != nil {
 			return nil, nil, err
 		}
-		return conn, &Info{
+		info := &Info{
 			CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity},
 			User:           &user, key: userKey(user), local: true,
-		}, nil
+		}
+		if t.overflows && user.Uid == t.overflow {
+			info.User, info.key = nil, "address unix" // several users, and no user's rights
+		}
+		return conn, info, nil
 	case t.tls != nil:
 		return t.encrypted(conn)
 	}

@@ -84,6 +84,31 @@ func TestUsers(t *testing.T) {
 	}
 }
 
+// TestOverflow: who has no uid here is not known, though the kernel shows one.
+func TestOverflow(t *testing.T) {
+	l, err := Listen(socket(t), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, err := net.Dial("unix", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for _, overflows := range []bool{false, true} {
+		_, info, err := (&transport{overflow: me(t).Uid, overflows: overflows}).ServerHandshake(conn)
+		if err != nil || (info.(*Info).User == nil) != overflows {
+			t.Errorf("overflow %v: %+v %v", overflows, info, err)
+		}
+	}
+}
+
 // TestNoDescriptor: a Unix connection that the kernel cannot be asked of is refused.
 func TestNoDescriptor(t *testing.T) {
 	l, err := Listen(socket(t), 0)

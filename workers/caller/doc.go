@@ -5,10 +5,10 @@
 // that connections come to.
 //
 // On a Unix socket the kernel says it: uid, gid and supplementary groups at the time
-// of connect(2) (SO_PEERCRED, SO_PEERGROUPS). Whoever has no number in this user
-// namespace is the kernel's overflow user there, nobody. Over TCP nobody is known,
-// unless a token or a client's certificate says who calls. What nobody knows is not uid
-// 0: Caller.User is nil then.
+// of connect(2) (SO_PEERCRED, SO_PEERGROUPS). All who have no number in this user
+// namespace have one there together, the overflow uid: they are not known. Over TCP
+// nobody is known, unless a token or a client's certificate says who calls. Who is not
+// known is not uid 0: Caller.User is nil then.
 //
 // One Credentials serves all listeners of a server: it looks at each connection by
 // itself, asks the kernel at a Unix socket, and does the TLS handshake at another when

@@ -34,8 +34,8 @@ func Listen(address string, mode os.FileMode) (net.Listener, error) {
 		return nil, fmt.Errorf("listen on %s: abstract sockets have no permissions, anybody could connect: use unix:/PATH", address)
 	case strings.HasPrefix(address, "unix:"):
 		path := strings.TrimPrefix(address, "unix:")
-		if strings.HasPrefix(path, "//") { // unix:///run/x.sock, as gRPC spells it
-			path = path[2:]
+		if strings.HasPrefix(path, "//") {
+			path = path[2:] // gRPC takes both unix:/run/x.sock and unix:///run/x.sock
 		}
 		if !filepath.IsAbs(path) {
 			return nil, fmt.Errorf("listen on %s: the path of a socket begins with a slash", address)

@@ -4,6 +4,9 @@
 package caller
 
 import (
+	"os"
+	"strconv"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -39,4 +42,29 @@ func peerGroups(fd int) ([]uint32, error) {
 			return groups[:size/4], nil
 		}
 	}
+}
+
+// overflowUID is the uid that the kernel shows for everybody who has none in this user
+// namespace; false in one where everybody has one, as in the first.
+func overflowUID() (uint32, bool) {
+	uids, err := os.ReadFile("/proc/self/uid_map")
+	if err == nil && allMapped(string(uids)) {
+		return 0, false
+	}
+	const usual = 65534
+	text, err := os.ReadFile("/proc/sys/kernel/overflowuid")
+	if err != nil {
+		return usual, true
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 32)
+	if err != nil {
+		return usual, true
+	}
+	return uint32(n), true
+}
+
+// allMapped says whether a uid_map (user_namespaces(7)) has every uid: "0 0 4294967295".
+func allMapped(uids string) bool {
+	fields := strings.Fields(uids)
+	return len(fields) == 3 && fields[0] == "0" && fields[2] == "4294967295"
 }
