@@ -277,7 +277,7 @@ func TestOtherMounts(t *testing.T) {
 	if err := unix.Mount("none", f.at("sessions/a"), "tmpfs", 0, "size=1m,mode=0777"); err != nil {
 		t.Skip("mounting is not allowed: ", err)
 	}
-	defer unix.Unmount(f.at("sessions/a"), unix.MNT_DETACH)
+	defer func() { f.do(unix.Unmount(f.at("sessions/a"), unix.MNT_DETACH)) }()
 	f.file("sessions/a/b", []byte("x"), 0o666, root)
 	for _, user := range []caller.User{root, alice} {
 		if got, err := f.read(user, "sessions/a/b", false); !errors.Is(err, ErrPlace) {
