@@ -53,7 +53,7 @@ func layers() []layer {
 
 		{"workers/internal/wire", []string{"workers/inference", "google.golang.org/grpc", "google.golang.org/protobuf"}, []string{"log", "net", "os", "syscall", "unsafe"}, "bytes in gRPC's buffers: what they mean others know"},
 		{"workers/client", []string{"internal/announce", "workers/inference", "workers/internal/wire", "google.golang.org/grpc"}, []string{"log", "syscall", "unsafe"}, "other programs use it: it knows the protocol, and no server"},
-		{"internal/announce", nil, []string{"log", "syscall", "unsafe"}, "what servers say and the daemon and clients read: a shape, and a file"},
+		{"internal/announce", nil, []string{"log", "os", "syscall", "unsafe"}, "what servers say and the daemon and clients read: a shape"},
 		{"internal/users", []string{sys}, nil, "reads /proc, and decides nothing"},
 		{"internal/catalog", []string{"loaders", "loaders/safetensors", "sources", "tensors", "github.com/hashicorp/golang-lru/v2"}, nil, "which models there are; it loads nothing"},
 		{"internal/cache", []string{"internal/catalog", "registry", "sources", "tensors", "tensors/shm", sys}, nil, "alone joins policy, memory and origin"},
@@ -68,8 +68,14 @@ func layers() []layer {
 		{"workers/caller", []string{"google.golang.org/grpc", sys}, []string{"log"}, "connections, and who is at their other end: it knows no calls and no models"},
 		{"workers/reference", []string{"loaders/npy", "tensors", "workers/call", "workers/caller", "workers/handler", sys}, []string{"log", "unsafe"}, "files that callers name; it knows no protocol, and maps nothing"},
 		{"workers/handler", []string{"workers/call", sys}, []string{"net", "unsafe"}, "runs models, and knows no protocol but that of its own processes: programs that embed the server use it"},
+		{"workers/inference", []string{"google.golang.org/grpc", "google.golang.org/protobuf"}, nil, "generated from the .proto files"},
+		{"workers", []string{"workers/...", "google.golang.org/grpc", "github.com/prometheus/client_golang/prometheus"}, []string{"os", "syscall", "unsafe"}, "an adapter: calls become requests of handlers; it starts no process and opens no file"},
+		{"python", nil, []string{"log", "net", "os", "syscall", "unsafe"}, "the files of the Python package"},
+		{"internal/serving", []string{
+			"internal/announce", "python", "workers", "workers/...", "google.golang.org/grpc", "github.com/prometheus/client_golang/prometheus", "go.opentelemetry.io", sys,
+		}, []string{"unsafe"}, "wires an inference server, and holds nothing that a part could hold"},
 		{"cmd/modelfs", []string{
-			"internal/daemon", "internal/catalog", "loaders", "loaders/safetensors", "sources", "tensors", "tensors/convert", "workers/reference",
+			"internal/daemon", "internal/serving", "internal/catalog", "loaders", "loaders/safetensors", "sources", "tensors", "tensors/convert", "workers/reference",
 			"github.com/urfave/cli/v2", "github.com/vbauerster/mpb/v8", sys,
 		}, nil, "flags become one Config, and everything else goes through the mount (inspect and export, without one, through the catalog): it knows no segments, policies and FUSE"},
 		{"bench/...", []string{modulePath + "/...", sys, "github.com/hanwen/go-fuse/v2"}, nil, "measures whatever it likes; nobody imports it"},

@@ -40,11 +40,22 @@ func (r *reading) Announce(a AnnounceArgs, _ *None) error {
 		_, err = f.Write(a.Text)
 		return coded(err)
 	}
-	w := announce.NewWriter(a.Session)
-	r.announced = append(r.announced, w)
-	return coded(w.Write(&announce.Announcement{
+	text, err := json.Marshal(announce.Announcement{
 		PID: os.Getpid(), Listen: []string{"unix:/run/m.sock", "127.0.0.1:8001"}, Models: a.Models, StartedAt: time.Now(),
-	}))
+	})
+	if err != nil {
+		return err
+	}
+	next := filepath.Join(a.Session, announce.File+".new")
+	f, err := os.OpenFile(next, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return coded(err)
+	}
+	r.announced = append(r.announced, f)
+	if _, err := f.Write(text); err != nil {
+		return coded(err)
+	}
+	return coded(os.Rename(next, filepath.Join(a.Session, announce.File)))
 }
 
 func (r *reader) announce(a AnnounceArgs) error {

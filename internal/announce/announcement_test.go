@@ -6,8 +6,6 @@ package announce
 import (
 	"encoding/json"
 	"errors"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -74,36 +72,4 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%s is read as %+v, %v", out, again, err)
 		}
 	})
-}
-
-func TestWriter(t *testing.T) {
-	dir := t.TempDir()
-	w := NewWriter(dir)
-	a := example()
-	for range 3 {
-		a.PID++
-		if err := w.Write(a); err != nil {
-			t.Fatal(err)
-		}
-		b, err := os.ReadFile(filepath.Join(dir, File))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got, err := Parse(b); err != nil || got.PID != a.PID {
-			t.Errorf("%s: %v", b, err)
-		}
-	}
-	a.Models[1].Reason = strings.Repeat("x", Most)
-	if err := w.Write(a); !errors.Is(err, ErrMalformed) {
-		t.Errorf("too long: %v", err)
-	}
-	if err := w.Close(); err != nil {
-		t.Error(err)
-	}
-	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
-		t.Errorf("left: %v, %v", left, err)
-	}
-	if err := w.Close(); err != nil {
-		t.Error(err)
-	}
 }

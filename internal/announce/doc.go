@@ -1,7 +1,8 @@
 // Copyright The modelfs Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package announce is how inference servers say where they are.
+// Package announce is how inference servers say where they are: the shape of it, and what
+// is taken of it.
 //
 // A server has a session of its own in the mount, sessions/serve-PID-RANDOM, and in it a
 // file .workers.json that it keeps open for writing. While it is open, .modelfs/workers.json
