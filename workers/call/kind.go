@@ -36,8 +36,18 @@ func Kind(r *Request) string {
 		b = append(b, in.Datatype.String()...)
 		b = append(appendShape(b, in.Shape[1:]), ' ')
 	}
-	for _, name := range slices.Sorted(maps.Keys(r.Parameters)) {
-		b = fmt.Appendf(b, "%q=%T%q ", name, r.Parameters[name], fmt.Sprint(r.Parameters[name]))
+	kind := string(b)
+	if len(r.Parameters) > 0 {
+		kind += parametersText(r.Parameters)
+	}
+	return kind
+}
+
+// parametersText is equal for equal parameters.
+func parametersText(parameters map[string]any) string {
+	var b []byte
+	for _, name := range slices.Sorted(maps.Keys(parameters)) {
+		b = fmt.Appendf(b, "%q=%T%q ", name, parameters[name], fmt.Sprint(parameters[name]))
 	}
 	return string(b)
 }
