@@ -9,9 +9,11 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
+	"github.com/modelfs/modelfs/internal/announce"
 	"github.com/modelfs/modelfs/workers"
 	"github.com/modelfs/modelfs/workers/arena"
 	"github.com/modelfs/modelfs/workers/caller"
@@ -198,19 +200,30 @@ func (s *serving) tell() {
 	}
 }
 
-func (s *serving) announcement() announcement {
-	a := announcement{Pid: os.Getpid(), Listen: absolute(s.listen), HTTP: s.http, Started: s.started.UTC(), Models: []served{}}
+func (s *serving) announcement() announce.Announcement {
+	a := announce.Announcement{PID: os.Getpid(), Listen: absolute(s.listen), HTTP: s.http, StartedAt: s.started.UTC(), Models: []announce.Model{}}
 	for _, m := range s.server.Models() {
-		a.Models = append(a.Models, served(m))
+		m.Reason = shortened(m.Reason)
+		a.Models = append(a.Models, announce.Model(m))
 	}
 	return a
+}
+
+// shortened keeps a reason, which may end with a handler's last words, to what fits many
+// times into an announcement.
+func shortened(reason string) string {
+	const most = 400
+	if len(reason) <= most {
+		return reason
+	}
+	return strings.ToValidUTF8(reason[:most], "") + "…"
 }
 
 // absolute makes the paths of sockets such that others can use them.
 func absolute(listen []string) []string {
 	out := make([]string, 0, len(listen))
 	for _, l := range listen {
-		if path, ok := cutUnix(l); ok {
+		if path, ok := strings.CutPrefix(l, "unix:"); ok {
 			if abs, err := filepath.Abs(path); err == nil {
 				l = "unix:" + abs
 			}
@@ -218,14 +231,6 @@ func absolute(listen []string) []string {
 		out = append(out, l)
 	}
 	return out
-}
-
-func cutUnix(address string) (path string, ok bool) {
-	const scheme = "unix:"
-	if len(address) > len(scheme) && address[:len(scheme)] == scheme {
-		return address[len(scheme):], true
-	}
-	return "", false
 }
 
 // end gives everything back.

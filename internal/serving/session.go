@@ -13,18 +13,16 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/modelfs/modelfs/internal/announce"
 )
 
-// announcementName is the file of a session that says who serves what. The daemon lists
-// it in .modelfs/workers.json for as long as somebody has it open for writing: of a
-// server that is killed the kernel closes it.
-const announcementName = ".workers.json"
-
 // session is the server's own in the mount: its memory lies there, counted as all
-// sessions are, and its announcement.
+// sessions are, and its announcement, which the daemon lists in .modelfs/workers.json for
+// as long as somebody has it open for writing: of a server that is killed the kernel
+// closes it.
 type session struct {
 	path   string
 	folder *os.File // keeps the session, which goes when nobody has anything of it open
@@ -72,38 +70,22 @@ func (s *session) memory(size int64) (*os.File, error) {
 	return f, nil
 }
 
-// announcement is what .workers.json holds.
-type announcement struct {
-	Pid     int       `json:"pid"`
-	Listen  []string  `json:"listen"`
-	HTTP    string    `json:"http"`
-	Models  []served  `json:"models"`
-	Started time.Time `json:"started_at"`
-}
-
-type served struct {
-	Name    string `json:"name"`
-	Version string `json:"version"`
-	State   string `json:"state"`
-	Reason  string `json:"reason"`
-}
-
 // announce puts a new announcement in place of the one before. Who reads it gets one of
 // the two whole.
-func (s *session) announce(a announcement) error {
+func (s *session) announce(a announce.Announcement) error {
 	text, err := json.Marshal(a)
 	if err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	next := filepath.Join(s.path, announcementName+".new")
+	next := filepath.Join(s.path, announce.File+".new")
 	f, err := os.OpenFile(next, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return fmt.Errorf("announce: %w", err)
 	}
 	if _, err = f.Write(text); err == nil {
-		err = os.Rename(next, filepath.Join(s.path, announcementName))
+		err = os.Rename(next, filepath.Join(s.path, announce.File))
 	}
 	if err != nil {
 		_ = f.Close()
@@ -128,7 +110,7 @@ func (s *session) close() {
 
 // keepAnnouncing writes the announcement each time that something changed, until the
 // channel is closed.
-func (s *session) keepAnnouncing(changed <-chan struct{}, now func() announcement, log *slog.Logger) {
+func (s *session) keepAnnouncing(changed <-chan struct{}, now func() announce.Announcement, log *slog.Logger) {
 	for range changed {
 		if err := s.announce(now()); err != nil && !errors.Is(err, os.ErrNotExist) {
 			log.Warn("clients that look in .modelfs/workers.json may not find this server", "error", err)
