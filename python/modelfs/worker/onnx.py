@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("modelfs.worker")
 
-PREPACKING = "MODELFS_ONNX_PREPACKING"  # 1: weights are packed for speed, by each worker in memory of its own
+# 1: weights are packed for speed, by each worker in memory of its own; 0: they are shared; else by their size.
+PREPACKING = "MODELFS_ONNX_PREPACKING"
 THREADS = "MODELFS_ONNX_THREADS"  # of one call; the cores divided by the workers, unless given
 MAX_BATCH = 1024  # the model has no limit of its own
-SHARED = 4096  # bytes of a weight that is worth it
+SMALL = 16 << 20  # bytes of a model whose weights each worker may as well have packed
+SHARED = 4096  # bytes of a weight that is worth sharing
 
 _TYPES = {
     "tensor(bool)": "BOOL",
@@ -117,14 +119,15 @@ def _session(path: str, workers: int, model: object) -> tuple[onnxruntime.Infere
 
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
-    if isinstance(model, modelfs.Model) and not _prepacking():
-        options = _session_options(workers)
+    packed = _prepacking(path)
+    if isinstance(model, modelfs.Model) and not packed:
+        options = _session_options(workers, packed)
         try:
             weights = _share(options, model, path)
             return made(options), weights
         except Exception as error:  # noqa: BLE001 - a version that cannot, or a model that is not as it seems
             logger.warning("the weights of %s are not shared between its workers: %s", path, error)
-    return made(_session_options(workers)), []
+    return made(_session_options(workers, packed)), []
 
 
 def _share(options: onnxruntime.SessionOptions, model: Model, path: str) -> list[Any]:
@@ -145,11 +148,17 @@ def _share(options: onnxruntime.SessionOptions, model: Model, path: str) -> list
     return weights
 
 
-def _prepacking() -> bool:
-    return os.environ.get(PREPACKING, "0") == "1"
+def _prepacking(path: str) -> bool:
+    """Whether weights are packed. What lies beside the file counts, as that is where its external data would."""
+    said = os.environ.get(PREPACKING)
+    if said in ("0", "1"):
+        return said == "1"
+    with os.scandir(os.path.dirname(path)) as beside:
+        others = sum(entry.stat().st_size for entry in beside if entry.is_file() and not entry.name.endswith(".onnx"))
+    return os.path.getsize(path) + others < SMALL
 
 
-def _session_options(workers: int) -> onnxruntime.SessionOptions:
+def _session_options(workers: int, packed: bool) -> onnxruntime.SessionOptions:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -158,7 +167,7 @@ def _session_options(workers: int) -> onnxruntime.SessionOptions:
     options.inter_op_num_threads = 1
     # Threads that spin while they wait for work take the cores from the other workers.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if not _prepacking():
+    if not packed:
         options.add_session_config_entry("session.disable_prepacking", "1")
     return options
 
