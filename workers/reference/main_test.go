@@ -4,7 +4,9 @@
 package reference
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -17,7 +19,35 @@ import (
 
 func TestMain(m *testing.M) {
 	HelperMain() // children of a test are helpers
+	if root := os.Getenv(serverEnv); root != "" {
+		if err := serveOne(root); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		os.Exit(1)
+	}
 	os.Exit(m.Run())
+}
+
+// serverEnv makes this binary a server of the folder that it names.
+const serverEnv = "MODELFS_TEST_SERVER"
+
+// serveOne opens a file as alice, prints its helper's pid, and waits for its end.
+func serveOne(root string) error {
+	o, err := NewOpener(Options{Root: root, AnyRoot: true, NextKey: func() uint64 { return 1 }})
+	if err != nil {
+		return err
+	}
+	p, err := MountPlace("sessions/a/b")
+	if err != nil {
+		return err
+	}
+	if _, err := o.Open(context.Background(), alice, p, false); err != nil {
+		return err
+	}
+	for _, p := range (&fixture{Opener: o}).helpers() {
+		fmt.Println(p.cmd.Process.Pid)
+	}
+	select {}
 }
 
 var (

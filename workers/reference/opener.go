@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -55,6 +56,18 @@ type Opener struct {
 
 // NewOpener makes an Opener. It starts nothing before it is needed.
 func NewOpener(o Options) (*Opener, error) {
+	if o.Root != "" {
+		if o.NextKey == nil {
+			return nil, errors.New("open files of a mount: no NextKey")
+		}
+		var err error
+		if o.Root, err = filepath.Abs(o.Root); err != nil { // helpers have another folder
+			return nil, fmt.Errorf("open files of %s: %w", o.Root, err)
+		}
+		if len(o.Root) > maxPath {
+			return nil, fmt.Errorf("open files of a mount: its path has %d bytes, at most %d", len(o.Root), maxPath)
+		}
+	}
 	groups, err := os.Getgroups()
 	if err != nil {
 		return nil, fmt.Errorf("ask for our own groups: %w", err)

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -294,6 +295,9 @@ func TestNothingMounted(t *testing.T) {
 	if _, err := f.read(f.me(), "sessions/a/b", false); !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "nothing is mounted") {
 		t.Errorf("got %v", err)
 	}
+	if _, err := NewOpener(Options{Root: f.root}); err == nil {
+		t.Error("there is no NextKey, and that is no error")
+	}
 	none := must(NewOpener(Options{}))(t)
 	if _, err := none.Open(context.Background(), f.me(), f.place("sessions/a/b"), false); !errors.Is(err, ErrPlace) {
 		t.Errorf("without a mount: %v", err)
@@ -403,6 +407,39 @@ func TestKilledHelper(t *testing.T) {
 	}
 	if _, err := f.read(alice, "sessions/a/b", false); err != nil {
 		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// TestKilledServer: a server that is killed leaves no helper behind, not even one that
+// is stopped.
+func TestKilledServer(t *testing.T) {
+	needRoot(t)
+	f := newFixture(t)
+	f.folder("sessions/a", 0o755, alice)
+	f.file("sessions/a/b", []byte("x"), 0o600, alice)
+	for _, stopped := range []bool{false, true} {
+		server := exec.Command("/proc/self/exe")
+		server.Env = []string{serverEnv + "=" + f.root}
+		server.Stderr = os.Stderr
+		out := must(server.StdoutPipe())(t)
+		f.do(server.Start())
+		var pid int
+		_, err := fmt.Fscan(out, &pid)
+		if err == nil && stopped {
+			err = unix.Kill(pid, unix.SIGSTOP)
+		}
+		server.Process.Kill()
+		_ = server.Wait() // it was killed
+		f.do(err)
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+			text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			if err != nil || strings.Contains(string(text), ") Z ") {
+				break // gone, or waiting for a parent that does not care
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("stopped %v: the helper lives: %s", stopped, text)
+			}
+		}
 	}
 }
 
