@@ -67,6 +67,9 @@ func layers() []layer {
 
 		{"workers/caller", []string{"google.golang.org/grpc", sys}, []string{"log"}, "connections, and who is at their other end: it knows no calls and no models"},
 		{"workers/reference", []string{"loaders/npy", "tensors", "workers/call", "workers/caller", "workers/handler", sys}, []string{"log", "unsafe"}, "files that callers name; it knows no protocol, and maps nothing"},
+		{"workers/arena", []string{"tensors/shm", "workers/handler", sys}, []string{"log", "net", "unsafe"}, "pieces of files that tensors/shm maps; it knows no calls"},
+		{"workers/batch", nil, purity, "who waits and who goes together: it knows no protocol and no tensors"},
+		{"workers/call", []string{"workers/inference"}, purity, "checks what a request says: no I/O, no memory of its own"},
 		{"workers/handler", []string{"workers/call", sys}, []string{"net", "unsafe"}, "runs models, and knows no protocol but that of its own processes: programs that embed the server use it"},
 		{"workers/inference", []string{"google.golang.org/grpc", "google.golang.org/protobuf"}, nil, "generated from the .proto files"},
 		{"workers", []string{"workers/...", "google.golang.org/grpc", "github.com/prometheus/client_golang/prometheus"}, []string{"os", "syscall", "unsafe"}, "an adapter: calls become requests of handlers; it starts no process and opens no file"},

@@ -224,12 +224,12 @@ func TestFreeFilesGo(t *testing.T) {
 		second.Free()
 		time.Sleep(idleFor / 2)
 		large.Free()
-		time.Sleep(idleFor/2 - 1)
+		time.Sleep(idleFor/2 - time.Nanosecond)
 		synctest.Wait()
 		if keys := went(); len(keys) != 0 {
 			t.Errorf("gone before the time: %v", keys)
 		}
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if keys := went(); !slices.Equal(keys, []uint64{second.File.Key}) {
 			t.Errorf("gone are %v, want %d", keys, second.File.Key)

@@ -263,6 +263,7 @@ func simulate(t *testing.T, cfg Config) {
 	t.Logf("seed %d", seed)
 	q := New[*visitor](cfg)
 	var callers, workers sync.WaitGroup
+	var ends [20][]context.CancelFunc // of calls that nobody cancels before
 	var all [20][]*visitor
 	var handed, dropped, refused atomic.Int64
 	for caller := range all {
@@ -298,7 +299,7 @@ func simulate(t *testing.T, cfg Config) {
 				if random.IntN(10) == 0 {
 					cancel()
 				}
-				defer cancel()
+				ends[caller] = append(ends[caller], cancel)
 			}
 		})
 	}
@@ -326,6 +327,9 @@ func simulate(t *testing.T, cfg Config) {
 	}
 	workers.Wait()
 	q.Close()
+	for _, cancel := range slices.Concat(ends[:]...) {
+		cancel()
+	}
 	for _, calls := range all {
 		for _, v := range calls {
 			if n := v.fate.Load(); n != 1 {

@@ -250,7 +250,7 @@ func TestRefused(t *testing.T) {
 
 // What protobuf's text cannot say.
 func TestRefusedBeyondText(t *testing.T) {
-	many := &inference.ModelInferRequest{ModelName: "m"}
+	many := &inference.ModelInferRequest{}
 	for i := range 1025 {
 		many.Inputs = append(many.Inputs, &inference.ModelInferRequest_InferInputTensor{Name: fmt.Sprint(i), Datatype: "INT8", Shape: []int64{0}})
 		many.Outputs = append(many.Outputs, &inference.ModelInferRequest_InferRequestedOutputTensor{Name: fmt.Sprint(i)})

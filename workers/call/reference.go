@@ -42,8 +42,7 @@ func reference(from map[string]*inference.InferParameter) (*Ref, error) {
 		if err != nil {
 			return nil, err
 		}
-		ref := &Ref{Path: path, Bytes: -1}
-		return ref, ref.extent(from, pathOffset, pathBytes)
+		return extent(Ref{Path: path}, from, pathOffset, pathBytes)
 	case byRegion:
 		region, err := place(from, regionParameter, MaxName)
 		if err != nil {
@@ -52,8 +51,7 @@ func reference(from map[string]*inference.InferParameter) (*Ref, error) {
 		if from[regionBytes] == nil {
 			return nil, fmt.Errorf("%s without %s", regionParameter, regionBytes)
 		}
-		ref := &Ref{Region: region, Bytes: -1}
-		return ref, ref.extent(from, regionOffset, regionBytes)
+		return extent(Ref{Region: region}, from, regionOffset, regionBytes)
 	}
 	return nil, nil
 }
@@ -78,18 +76,19 @@ func place(from map[string]*inference.InferParameter, name string, most int) (st
 	return text.StringParam, nil
 }
 
-// extent fills in offset and size.
-func (f *Ref) extent(from map[string]*inference.InferParameter, offset, bytes string) error {
+// extent is a place with what the parameters say of offset and size.
+func extent(f Ref, from map[string]*inference.InferParameter, offset, bytes string) (*Ref, error) {
+	f.Bytes = -1
 	if err := number(from, offset, &f.Offset); err != nil {
-		return err
+		return nil, err
 	}
 	if err := number(from, bytes, &f.Bytes); err != nil {
-		return err
+		return nil, err
 	}
 	if f.Bytes > math.MaxInt64-f.Offset {
-		return fmt.Errorf("%s %d and %s %d are more than 64 bits can count", offset, f.Offset, bytes, f.Bytes)
+		return nil, fmt.Errorf("%s %d and %s %d are more than 64 bits can count", offset, f.Offset, bytes, f.Bytes)
 	}
-	return nil
+	return &f, nil
 }
 
 // number sets what a parameter says, if it is there.
