@@ -45,7 +45,7 @@ setup: ## install what the tests need (make test does it)
 	@scripts/setup
 
 .PHONY: test
-test: build setup build/tools/gotestsum ## install what the tests need, run them all (MODELFS_REQUIRE=fuse,python: no skipping)
+test: build setup build/tools/gotestsum build/tools/grpcurl build/tools/grpc-health-probe ## install what the tests need, run them all (MODELFS_REQUIRE=fuse,python: no skipping)
 	go vet ./...
 	@scripts/test
 
