@@ -150,6 +150,11 @@ class Model(Mapping[str, Tensor]):
         return self._place.label
 
     @property
+    def path(self) -> str:
+        """The model's folder in the mount, with its own files: configuration, tokenizer, weights."""
+        return self._place.mount.path("models", self._current().model)
+
+    @property
     def generation(self) -> str:
         """What tells one content of the model from another."""
         return self._id
