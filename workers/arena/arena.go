@@ -105,7 +105,8 @@ func (a *Arena) takeLocked(bytes int64) (*Region, error) {
 func (a *Arena) grow(bytes int64) (*Region, error) {
 	a.growing <- struct{}{}
 	defer func() { <-a.growing }()
-	size := max(a.chunk, roundUp(bytes, alignment(bytes)), roundUp(bytes, pageSize))
+	need := max(roundUp(bytes, alignment(bytes)), roundUp(bytes, pageSize))
+	size := max(a.chunk, need)
 	a.mu.Lock()
 	r, err := a.takeLocked(bytes)
 	have := a.bytes
@@ -113,8 +114,11 @@ func (a *Arena) grow(bytes int64) (*Region, error) {
 	if r != nil || err != nil {
 		return r, err
 	}
-	if a.Limit > 0 && size > a.Limit-have {
-		return nil, fmt.Errorf("take %d bytes: a file of %d more beside the %d there are, of %d at the most: %w", bytes, size, have, a.Limit, ErrNoRoom)
+	if a.Limit > 0 {
+		size = max(need, min(size, (a.Limit-have)&^(pageSize-1))) // the last file is as large as may be
+		if size > a.Limit-have || size == 0 {
+			return nil, fmt.Errorf("take %d bytes: no file for it beside the %d bytes there are, of %d at the most: %w", bytes, have, a.Limit, ErrNoRoom)
+		}
 	}
 	f, err := newFile(a.make, size)
 	if err != nil {
@@ -159,7 +163,7 @@ func (r *Region) Free() {
 
 // staysLocked says whether a file is the one that is kept: the oldest, unless it was
 // made for a large region.
-func (a *Arena) staysLocked(f *file) bool { return f == a.files[0] && f.Size == a.chunk }
+func (a *Arena) staysLocked(f *file) bool { return f == a.files[0] && f.Size <= a.chunk }
 
 // armLocked has sweep called, if it is not going to be already.
 func (a *Arena) armLocked(after time.Duration) {

@@ -167,6 +167,27 @@ func TestExhaustion(t *testing.T) {
 	whole(t, a)
 }
 
+// The last file is as large as the limit allows, and a region that is larger fails.
+func TestLimit(t *testing.T) {
+	a := newArena(t, chunk)
+	a.Limit = chunk + 10_000
+	first, second := take(t, a, chunk), take(t, a, 8192)
+	if s := a.Stats(); s.Files != 2 || s.Bytes != chunk+8192 {
+		t.Errorf("%+v", s)
+	}
+	for _, bytes := range []int64{0, 1, 5000, 3 * chunk, 1 << 40} {
+		if r, err := a.Take(bytes); !errors.Is(err, ErrNoRoom) {
+			t.Errorf("%d bytes: %v, %v", bytes, r, err)
+		}
+	}
+	first.Free()
+	second.Free()
+	small := New(Memfds(), chunk)
+	small.Limit = 4096
+	defer small.Close()
+	take(t, small, 100).Free()
+}
+
 // whole fails unless every file of an arena is one free span.
 func whole(t testing.TB, a *Arena) {
 	t.Helper()
