@@ -279,17 +279,18 @@ class Client:
                 self._current = _Connection(self._core, self._core.server())
             return self._current
 
-    def _elsewhere(self) -> None:
+    def _elsewhere(self) -> str | None:
         """Goes on to another server, if the mount lists one. Other threads may be calling the old one still."""
         current = self._current
-        if current is None:
-            return
-        with contextlib.suppress(NoServer, OSError):
-            address = self._core.server(failed=current.address)
-            with self._lock:
-                if address != current.address and self._current is current:
-                    self._old.append(current)
-                    self._current = _Connection(self._core, address)
+        if current is not None:
+            with contextlib.suppress(NoServer, OSError):
+                address = self._core.server(failed=current.address)
+                with self._lock:
+                    if address != current.address and self._current is current:
+                        self._old.append(current)
+                        self._current = _Connection(self._core, address)
+                        return address
+        return None
 
     def _ask(self, method: str, *, wait: bool = True, timeout: float | None = None, **fields: Any) -> Any:  # noqa: ANN401 - a message
         limit = timeout if timeout is not None else self._core.timeout or 10.0
@@ -314,6 +315,9 @@ class Client:
                 failure = error_of(error)
                 if not call.refused(attempt, failure):
                     raise failure from None
+            except BaseException:  # interrupted
+                attempt.end()
+                raise
             else:
                 return call.result(attempt, response)
 
@@ -357,7 +361,7 @@ class Client:
 
     def _wait(self, model: str, deadline: Deadline, cause: InferenceError) -> bool:
         """Returns when a server is ready for the model: whether it was not at first."""
-        was_gone = False
+        was_gone, tried = False, set[str]()
         for pause in pauses():
             deadline.check(cause)
             ready = False
@@ -374,6 +378,11 @@ class Client:
                     ready = True  # a server without that call says it itself
             except NoServer:
                 pass
+            except InferenceError:
+                # It will not be ready there; elsewhere it may be.
+                tried.add(connection.address)
+                if self._elsewhere() in (None, *tried):
+                    raise
             if ready and self._is_connected(connection, pause):
                 return was_gone
             was_gone = True

@@ -185,7 +185,7 @@ class AsyncClient:
                     index = await self._ask("RepositoryIndex", wait=False, timeout=POLL)
                 except InferenceError as error:
                     cause = error
-                    await self._elsewhere()
+                    self._elsewhere()
                 else:
                     verdict(name, index)
             deadline.check(cause)
@@ -243,16 +243,17 @@ class AsyncClient:
             self._current = _Connection(self._core, self._core.server())
         return self._current
 
-    async def _elsewhere(self) -> None:
+    def _elsewhere(self) -> str | None:
         """Goes on to another server, if the mount lists one."""
         current = self._current
-        if current is None:
-            return
-        with contextlib.suppress(NoServer, OSError):
-            address = self._core.server(failed=current.address)
-            if address != current.address and self._current is current:
-                self._old.append(current)
-                self._current = _Connection(self._core, address)
+        if current is not None:
+            with contextlib.suppress(NoServer, OSError):
+                address = self._core.server(failed=current.address)
+                if address != current.address:
+                    self._old.append(current)
+                    self._current = _Connection(self._core, address)
+                    return address
+        return None
 
     async def _ask(self, method: str, *, wait: bool = True, timeout: float | None = None, **fields: Any) -> Any:  # noqa: ANN401 - a message
         limit = timeout if timeout is not None else self._core.timeout or 10.0
@@ -327,7 +328,7 @@ class AsyncClient:
 
     async def _wait(self, model: str, deadline: Deadline, cause: InferenceError) -> bool:
         """Returns when a server is ready for the model: whether it was not at first."""
-        was_gone = False
+        was_gone, tried = False, set[str]()
         for pause in pauses():
             deadline.check(cause)
             ready = False
@@ -339,11 +340,16 @@ class AsyncClient:
                 ready = verdict(model, index)
             except grpc.RpcError as error:
                 if gone(error):
-                    await self._elsewhere()
+                    self._elsewhere()
                 else:
                     ready = True  # a server without that call says it itself
             except NoServer:
                 pass
+            except InferenceError:
+                # It will not be ready there; elsewhere it may be.
+                tried.add(connection.address)
+                if self._elsewhere() in (None, *tried):
+                    raise
             if ready and await self._is_connected(connection, max(pause, 0.1)):
                 return was_gone
             was_gone = True

@@ -17,6 +17,7 @@ from collections import defaultdict
 
 import numpy as np
 
+from modelfs.errors import SessionError
 from modelfs.mapping import Bytes, map_shared
 from modelfs.mountpoint import Mount
 from modelfs.session import Session
@@ -36,6 +37,9 @@ class Region:
         try:
             os.ftruncate(fd, size)  # the room is taken here, or refused
             self.memory: Bytes = map_shared(fd, writable=True)
+        except OSError:
+            self.remove()
+            raise
         finally:
             os.close(fd)
 
@@ -50,6 +54,7 @@ class Regions:
     def __init__(self, mount: Mount) -> None:
         self.session = Session(f"client-{os.getpid()}-{secrets.token_hex(4)}", mount=mount, mode=0o700)
         self._pid = os.getpid()
+        self._end = weakref.finalize(self, _delete, self.session, self._pid)  # also at the process's end
         self._lock = threading.Lock()
         self._free: dict[int, list[Region]] = defaultdict(list)
         self._idle = 0
@@ -91,10 +96,15 @@ class Regions:
         with self._lock:
             self._closed = True
             self._free.clear()
-        if os.getpid() == self._pid:
-            with contextlib.suppress(OSError):
-                self.session.delete()
-        self.session.close()
+        self._end()
+
+
+def _delete(session: Session, pid: int) -> None:
+    """Removes a session, unless this process was forked from the one whose it is."""
+    if os.getpid() == pid:
+        with contextlib.suppress(OSError, SessionError):
+            session.delete()
+    session.close()
 
 
 def _size_for(nbytes: int) -> int:
