@@ -28,6 +28,7 @@ def main() -> int:
     given = flags.parse_args()
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends this process in its time
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # until calls are run
     channel = Channel(given.fd)
     logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[ChannelLog(channel)])
     try:
