@@ -18,7 +18,7 @@ type references struct {
 
 func (r *references) any() bool { return r.inputs != nil || r.outputs != nil }
 
-func (r *references) has(i int) bool { return r.inputs != nil && r.inputs[i] != nil }
+func (r *references) has(i int) bool { return i < len(r.inputs) && r.inputs[i] != nil }
 
 // input is where an input lies; a place without a file is for reading only, by read.
 func (r *references) input(i int) (handler.Place, bool) { return placeOf(r.inputs, i) }
@@ -26,7 +26,7 @@ func (r *references) input(i int) (handler.Place, bool) { return placeOf(r.input
 func (r *references) output(i int) (handler.Place, bool) { return placeOf(r.outputs, i) }
 
 func placeOf(list []reference.Opened, i int) (handler.Place, bool) {
-	if list == nil || list[i] == nil {
+	if i >= len(list) || list[i] == nil {
 		return handler.Place{}, false
 	}
 	return list[i].Place(), true

@@ -69,7 +69,7 @@ type Place struct {
 	Bytes  int64
 }
 
-// Bytes are those of a place in memory that is mapped here; nil elsewhere.
+// Data is a place's bytes, where they are mapped here; nil elsewhere.
 func (p Place) Data() []byte {
 	if p.File == nil || p.File.Data == nil {
 		return nil
