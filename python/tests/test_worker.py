@@ -68,6 +68,16 @@ def test_outputs(tmp_path: Path) -> None:
             "u": False,
         }
         assert does("{'y': list(i), 'z': len(i), 'a': i.get('no', 5)}") == {"y": [b"x", b"t"], "z": 2, "a": 5}
+        for whole in (
+            "dict(i)",
+            "{**i}",
+            "i.copy()",
+            "i | {}",
+            "{} | i",
+            "dict(i.items())",
+            "dict(zip(i, i.values()))",
+        ):
+            assert does(whole)["t"] == [b"a", b"", "ü".encode(), b"d" * 300], whole
         assert list(does("{'b': 2, 'a': 1, 'c': 3}", asked=("c", "a"))) == ["c", "a"]
         assert worker.rooms == []
         assert does("{'y': i['x'], 'z': i['x']}", room=64)["z"].tolist() == x.tolist()

@@ -96,7 +96,7 @@ func TestPoolReplaces(t *testing.T) {
 			synctest.Wait()
 			m.die()
 		}
-		m = <-born
+		<-born
 		synctest.Wait()
 		p.Close(t.Context())
 		if lanes.Load() != 0 {
@@ -149,7 +149,7 @@ func TestPoolUnderFire(t *testing.T) {
 						Released: func() { released++ },
 					}, func(*handler.Response) error { n++; return nil })
 					if released != 1 || (err == nil) != (n == 1) {
-						err = fmt.Errorf("%d responses, released %d times, %v", n, released, err)
+						err = fmt.Errorf("%d responses, released %d times, %w", n, released, err)
 					}
 					answer <- err
 					if errors.Is(err, handler.ErrGone) {

@@ -11,7 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -61,7 +60,6 @@ type Process struct {
 	cause  atomic.Pointer[error] // why it is being killed; the first counts
 	gone   error                 // ErrGone with the reason; set before dead is closed
 	hello  chan record           // the first record, or closed
-	now    func() time.Time      // of limits
 
 	wmu    sync.Mutex
 	buffer []byte            // what is written next
@@ -268,12 +266,8 @@ func (p *Process) greet(ctx context.Context) error {
 	}
 }
 
-// Spec is what the handler said of its model.
-func (p *Process) Spec() Spec {
-	s := p.spec
-	s.Inputs, s.Outputs = slices.Clone(s.Inputs), slices.Clone(s.Outputs)
-	return s
-}
+// Spec is what the handler said of its model. Its slices are not to be changed.
+func (p *Process) Spec() Spec { return p.spec }
 
 // PID is the child's.
 func (p *Process) PID() int { return p.pid }

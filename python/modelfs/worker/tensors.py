@@ -151,5 +151,14 @@ class Inputs(dict[str, Any]):
             _ = self[name]
         return super().pop(name, *default)
 
-    def __iter__(self) -> Iterator[str]:
+    def __iter__(self) -> Iterator[str]:  # so that dict(inputs) and {**inputs} ask for each, as of any mapping
         return super().__iter__()
+
+    def copy(self) -> dict[str, Any]:
+        return dict(self)
+
+    def __or__(self, other: Any) -> Any:  # noqa: ANN401 - as dict has it
+        return dict(self) | other
+
+    def __ror__(self, other: Any) -> Any:  # noqa: ANN401 - as dict has it
+        return other | dict(self)
