@@ -75,7 +75,7 @@ func layers() []layer {
 		{"workers", []string{"workers/...", "google.golang.org/grpc", "github.com/prometheus/client_golang/prometheus"}, []string{"os", "syscall", "unsafe"}, "an adapter: calls become requests of handlers; it starts no process and opens no file"},
 		{"python", nil, []string{"log", "net", "os", "syscall", "unsafe"}, "the files of the Python package"},
 		{"internal/serving", []string{
-			"internal/announce", "python", "workers", "workers/...", "google.golang.org/grpc", "github.com/prometheus/client_golang/prometheus", "go.opentelemetry.io", sys,
+			"internal/announce", "python", "tensors/shm", "workers", "workers/...", "google.golang.org/grpc", "github.com/prometheus/client_golang/prometheus", "go.opentelemetry.io", sys,
 		}, []string{"unsafe"}, "wires an inference server, and holds nothing that a part could hold"},
 		{"cmd/modelfs", []string{
 			"internal/daemon", "internal/serving", "internal/catalog", "loaders", "loaders/safetensors", "sources", "tensors", "tensors/convert", "workers/reference",

@@ -16,6 +16,8 @@ import (
 
 // ModelInfer answers one call.
 func (s *Server) ModelInfer(ctx context.Context, in *wire.InferRequest) (*wire.InferResponse, error) {
+	s.calls.begin()
+	defer s.calls.end()
 	start := time.Now()
 	var got *answer
 	p, m, err := s.accept(ctx, in, func(a *answer) error { got = a; return nil }, false)

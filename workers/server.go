@@ -16,6 +16,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	_ "google.golang.org/grpc/encoding/gzip" // for clients that compress
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -62,6 +63,7 @@ type Server struct {
 	arena  *arena.Arena
 
 	draining atomic.Bool
+	calls    tally
 
 	mu     sync.Mutex
 	models map[string]*model // guarded by mu
@@ -147,12 +149,20 @@ func (s *Server) Drain(ctx context.Context) {
 	}()
 	select {
 	case <-ended:
+	case <-s.calls.idle(): // who watches health, or has an idle stream, is not waited for
+		select {
+		case <-ended:
+		case <-time.After(lastWrites):
+		}
 	case <-ctx.Done():
-		s.grpc.Stop()
-		<-ended
 	}
+	s.grpc.Stop()
+	<-ended
 	s.close(ctx)
 }
+
+// lastWrites is how long the last responses have to be written.
+const lastWrites = time.Second
 
 // Close ends the server at once.
 func (s *Server) Close() {

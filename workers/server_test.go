@@ -13,7 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
 	"github.com/modelfs/modelfs/workers/batch"
@@ -289,4 +292,36 @@ func TestLoadUnload(t *testing.T) {
 func (f *fixture) waiting(t *testing.T, name string) int {
 	t.Helper()
 	return int(f.metric(t, "modelfs_inference_waiting", name))
+}
+
+// TestDrainOfWatched: who watches health, or has a stream in which nothing happens, does
+// not keep a server from its end.
+func TestDrainOfWatched(t *testing.T) {
+	f := serve(t, model("echo", handler.Spec{}, batch.Config{}, echo))
+	conn, err := grpc.NewClient(f.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	watch, err := healthpb.NewHealthClient(conn).Watch(t.Context(), &healthpb.HealthCheckRequest{Service: "echo"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := watch.Recv(); err != nil {
+		t.Fatal(err)
+	}
+	stream, err := f.conn.Stream(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	f.Drain(ctx)
+	if ctx.Err() != nil {
+		t.Error("it waited for them")
+	}
+	if got, err := watch.Recv(); err != nil || got.Status != healthpb.HealthCheckResponse_NOT_SERVING {
+		t.Errorf("who watched got %v, %v", got, err)
+	}
 }

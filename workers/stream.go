@@ -66,6 +66,8 @@ const (
 
 // streamed runs one call of a stream.
 func (s *Server) streamed(ctx context.Context, in *wire.InferRequest, out *sender) {
+	s.calls.begin()
+	defer s.calls.end()
 	start := time.Now()
 	id, name := in.Message.GetId(), in.Message.GetModelName()
 	emptyFinal := in.Message.GetParameters()[emptyFinalParameter].GetBoolParam()

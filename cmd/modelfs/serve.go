@@ -52,6 +52,7 @@ func serveFlags() []cli.Flag {
 		text("start-timeout", "10m", "let a handler load for at most `DURATION`"),
 		&cli.StringFlag{Name: "handler-memory", Usage: "replace a handler that has more than `SIZE` of memory of its own", DefaultText: "no limit"},
 		text("max-tensor-bytes", "1GiB", "refuse calls whose inputs or outputs take more than `SIZE`"),
+		&cli.StringFlag{Name: "memory", Usage: "have at most `SIZE` for the tensors of all calls together", DefaultText: "half of what is available"},
 		text("grace", "30s", "let what runs end within `DURATION` when told to end"),
 		&cli.StringFlag{Name: "python", TakesFile: true, Usage: "run handlers with this `PYTHON`", DefaultText: "that of VIRTUAL_ENV, or in PATH"},
 		&cli.BoolFlag{Name: "allow-client-shm", Usage: "let callers name regions of system shared memory, as Triton's clients do", DisableDefaultText: true},
@@ -172,7 +173,7 @@ func serveNumbers(c *cli.Context, cfg *serving.Config) error {
 		count("workers", 1, &cfg.Handlers), count("max-batch", 1, &cfg.MaxBatch), count("max-queue", 0, &cfg.MaxQueue), count("priorities", 1, &levels),
 		duration("max-delay", &cfg.MaxDelay), duration("queue-timeout", &cfg.QueueTimeout), duration("timeout", &cfg.Limit),
 		duration("start-timeout", &cfg.StartLimit), duration("grace", &cfg.Grace),
-		size("handler-memory", &cfg.Memory), size("max-tensor-bytes", &cfg.MaxTensorBytes),
+		size("handler-memory", &cfg.Memory), size("max-tensor-bytes", &cfg.MaxTensorBytes), size("memory", &cfg.TensorMemory),
 	)
 	if err != nil {
 		return err

@@ -32,6 +32,7 @@ type Config struct {
 	QueueTimeout, Limit, StartLimit time.Duration
 	Memory                          int64 // of a handler's own; 0: no limit
 	MaxTensorBytes                  int64
+	TensorMemory                    int64         // for all calls together; 0: half of what is available
 	Grace                           time.Duration // for calls that run when it is told to end
 
 	AllowClientSharedMemory bool

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/modelfs/modelfs/internal/announce"
+	"github.com/modelfs/modelfs/tensors/shm"
 	"github.com/modelfs/modelfs/workers"
 	"github.com/modelfs/modelfs/workers/arena"
 	"github.com/modelfs/modelfs/workers/caller"
@@ -122,6 +123,9 @@ func (s *serving) start(ctx context.Context) error {
 		Credentials: caller.Credentials(creds),
 		Callers:     func(ctx context.Context) (caller.Caller, error) { return caller.FromContext(ctx, ids) },
 		Arena:       arena.New(s.maker(), chunk),
+	}
+	if wc.Arena.Limit = s.cfg.TensorMemory; wc.Arena.Limit == 0 {
+		wc.Arena.Limit = shm.Available() / 2
 	}
 	opener, err := reference.NewOpener(reference.Options{Root: s.cfg.Mount, NextKey: handler.NextKey, Command: s.cfg.Helper})
 	if err != nil {

@@ -110,6 +110,13 @@ def test_what_goes_in_comes_out(client: triton.InferenceServerClient, datatype: 
     np.testing.assert_array_equal(got, array)
 
 
+@pytest.mark.parametrize("algorithm", ["gzip"])
+def test_compressed(client: triton.InferenceServerClient, algorithm: str) -> None:
+    data = np.tile(np.arange(100, dtype=np.float32), 10_000)
+    got = client.infer("echo", [given("x", data, "FP32")], compression_algorithm=algorithm)
+    np.testing.assert_array_equal(got.as_numpy("x"), data)
+
+
 def test_typed_contents_are_taken_as_well(server: serving.Server) -> None:
     request = triton.service_pb2.ModelInferRequest(model_name="echo")
     tensor = request.inputs.add(name="x", datatype="INT16", shape=[2])
