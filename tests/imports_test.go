@@ -51,6 +51,7 @@ func layers() []layer {
 		{"sources", []string{"loaders", sys}, nil, "where files lie, and from loaders only which of them are weight files: it parses nothing"},
 		{"fs", []string{fuse, sys}, nil, "the kernel's side: it translates for entries that it declares itself, and alone speaks FUSE"},
 
+		{"internal/pythontest", nil, nil, "finds what tests compare with; only tests import it"},
 		{"internal/users", []string{sys}, nil, "reads /proc, and decides nothing"},
 		{"internal/catalog", []string{"loaders", "loaders/safetensors", "sources", "tensors", "github.com/hashicorp/golang-lru/v2"}, nil, "which models there are; it loads nothing"},
 		{"internal/cache", []string{"internal/catalog", "registry", "sources", "tensors", "tensors/shm", sys}, nil, "alone joins policy, memory and origin"},
