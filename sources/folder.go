@@ -135,7 +135,7 @@ func (d *descent) look(dir string) (glance, bool) {
 		switch {
 		case e.Folder:
 			g.folders = append(g.folders, e)
-		case isModelFile(e.Name) || isWeight(e.Name):
+		case isModelFile(e.Name) || IsWeight(e.Name):
 			g.model, g.folders = true, nil
 			return g, true
 		}
@@ -143,7 +143,8 @@ func (d *descent) look(dir string) (glance, bool) {
 	return g, true
 }
 
-func isWeight(name string) bool {
+// IsWeight says whether a file carries tensors, by its name.
+func IsWeight(name string) bool {
 	_, ok := loaders.Of(name)
 	return ok
 }
@@ -168,7 +169,7 @@ func loose(dir string, entries []Entry) []*Model {
 	byName := make(map[string]*Model)
 	var models []*Model
 	for _, e := range entries {
-		if e.Folder || !isWeight(e.Name) {
+		if e.Folder || !IsWeight(e.Name) {
 			continue
 		}
 		name := looseName(e.Name)
@@ -207,7 +208,7 @@ func (s *single) Scan(context.Context) ([]*Model, error) {
 type file struct{ spec, path string }
 
 func newFile(spec, path string) (Source, error) {
-	if !isWeight(filepath.Base(path)) {
+	if !IsWeight(filepath.Base(path)) {
 		return nil, fmt.Errorf("%w: %s is no weight file that modelfs knows (by its extension)", ErrSpec, spec)
 	}
 	return &file{spec, path}, nil

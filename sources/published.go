@@ -26,10 +26,7 @@ const PublishedDepth = maxDepth
 
 // MakesModel says whether a file makes the folder that it lies in a model, unless a
 // folder above is one.
-func MakesModel(name string) bool { return isModelFile(name) || isWeight(name) }
-
-// IsWeight says whether a file carries tensors, by its name.
-func IsWeight(name string) bool { return isWeight(name) }
+func MakesModel(name string) bool { return isModelFile(name) || IsWeight(name) }
 
 func (s *published) Kind() string { return "published" }
 

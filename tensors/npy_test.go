@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/modelfs/modelfs/internal/pythontest"
 )
 
 var npyCases = []struct {
@@ -107,7 +109,7 @@ func TestNPYHeaderOfManyDimensions(t *testing.T) {
 
 // TestNPYWithNumPy has NumPy read what the mount shows.
 func TestNPYWithNumPy(t *testing.T) {
-	python := numpy(t)
+	python := pythontest.Find(t, "numpy")
 	dir := t.TempDir()
 	for i, c := range npyCases {
 		ts := sample(t, c.dtype, c.shape)
@@ -157,26 +159,4 @@ print(json.dumps(out))
 			t.Errorf("%s %v: NumPy reads %+v", c.dtype, c.shape, g)
 		}
 	}
-}
-
-// numpy finds a Python that has NumPy: the one that make setup made, else the
-// machine's.
-func numpy(t *testing.T) string {
-	t.Helper()
-	why := "no Python"
-	for _, name := range []string{"../.venv/bin/python", "python3"} {
-		path, err := exec.LookPath(name)
-		if err != nil {
-			continue
-		}
-		if err := exec.Command(path, "-c", "import numpy").Run(); err == nil {
-			return path
-		}
-		why = path + " has no numpy"
-	}
-	if strings.Contains(os.Getenv("MODELFS_REQUIRE"), "python") {
-		t.Fatalf("MODELFS_REQUIRE has python: %s", why)
-	}
-	t.Skip(why)
-	return ""
 }

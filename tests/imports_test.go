@@ -54,6 +54,7 @@ func layers() []layer {
 		{"workers/internal/wire", []string{"workers/inference", "google.golang.org/grpc", "google.golang.org/protobuf"}, []string{"log", "net", "os", "syscall", "unsafe"}, "bytes in gRPC's buffers: what they mean others know"},
 		{"workers/client", []string{"internal/announce", "workers/inference", "workers/internal/wire", "google.golang.org/grpc"}, []string{"log", "syscall", "unsafe"}, "other programs use it: it knows the protocol, and no server"},
 		{"internal/announce", nil, []string{"log", "os", "syscall", "unsafe"}, "what servers say and the daemon and clients read: a shape"},
+		{"internal/pythontest", nil, nil, "finds what tests compare with; only tests import it"},
 		{"internal/users", []string{sys}, nil, "reads /proc, and decides nothing"},
 		{"internal/catalog", []string{"loaders", "loaders/safetensors", "sources", "tensors", "github.com/hashicorp/golang-lru/v2"}, nil, "which models there are; it loads nothing"},
 		{"internal/cache", []string{"internal/catalog", "registry", "sources", "tensors", "tensors/shm", sys}, nil, "alone joins policy, memory and origin"},

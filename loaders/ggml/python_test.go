@@ -12,8 +12,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
+
+	"github.com/modelfs/modelfs/internal/pythontest"
 )
 
 // writing writes files in the three layouts with struct and NumPy, as the converters
@@ -63,7 +64,7 @@ print(json.dumps(out))
 // them: the same names, types, shapes and bytes.
 func TestPython(t *testing.T) {
 	dir := t.TempDir()
-	text, err := exec.Command(python(t), "-c", writing, dir).Output()
+	text, err := exec.Command(pythontest.Find(t, "gguf", "numpy"), "-c", writing, dir).Output()
 	if err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
@@ -93,26 +94,4 @@ func TestPython(t *testing.T) {
 			}
 		}
 	}
-}
-
-// python finds one that has the gguf package: the one that make setup made, else the
-// machine's.
-func python(t *testing.T) string {
-	t.Helper()
-	why := "no Python"
-	for _, name := range []string{"../../.venv/bin/python", "python3"} {
-		path, err := exec.LookPath(name)
-		if err != nil {
-			continue
-		}
-		if err := exec.Command(path, "-c", "import gguf, numpy").Run(); err == nil {
-			return path
-		}
-		why = path + " has no gguf"
-	}
-	if strings.Contains(os.Getenv("MODELFS_REQUIRE"), "python") {
-		t.Fatalf("MODELFS_REQUIRE has python: %s", why)
-	}
-	t.Skip(why)
-	return ""
 }

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/modelfs/modelfs/internal/pythontest"
 	"github.com/modelfs/modelfs/loaders/npy"
 	"github.com/modelfs/modelfs/tensors"
 )
@@ -84,7 +85,7 @@ json.dump(out, sys.stdout)
 // TestPython reads what NumPy reads: the same names, types, shapes and bytes, and
 // what is no tensor is a finding. NumPy writes the members' sizes as zip64 does.
 func TestPython(t *testing.T) {
-	out, err := exec.Command(python(t), "-c", listing, t.TempDir()).Output()
+	out, err := exec.Command(pythontest.Find(t, "numpy"), "-c", listing, t.TempDir()).Output()
 	if err != nil {
 		var exit *exec.ExitError
 		errors.As(err, &exit)
@@ -155,25 +156,4 @@ func bytesOf(t *tensors.Tensor, r io.ReaderAt) ([]byte, error) {
 		return dst, t.Maker.Make(context.Background(), r, dst)
 	}
 	return dst, tensors.Gather(context.Background(), dst, r, t)
-}
-
-// python finds one that has NumPy: the one that make setup made, else the machine's.
-func python(t *testing.T) string {
-	t.Helper()
-	why := "no Python"
-	for _, name := range []string{"../../.venv/bin/python", "python3"} {
-		path, err := exec.LookPath(name)
-		if err != nil {
-			continue
-		}
-		if err := exec.Command(path, "-c", "import numpy").Run(); err == nil {
-			return path
-		}
-		why = path + " has no numpy"
-	}
-	if strings.Contains(os.Getenv("MODELFS_REQUIRE"), "python") {
-		t.Fatalf("MODELFS_REQUIRE has python: %s", why)
-	}
-	t.Skip(why)
-	return ""
 }

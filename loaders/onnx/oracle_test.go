@@ -18,30 +18,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/modelfs/modelfs/internal/pythontest"
 	"github.com/modelfs/modelfs/tensors"
 )
-
-// python finds a Python that has onnx: the one that make setup made, one that the
-// environment names, or the machine's.
-func python(t *testing.T) string {
-	t.Helper()
-	why := "no Python"
-	for _, name := range []string{"../../.venv/bin/python", os.Getenv("MODELFS_TEST_PYTHON"), "python3"} {
-		path, err := exec.LookPath(name)
-		if err != nil {
-			continue
-		}
-		if err := exec.Command(path, "-c", "import onnx").Run(); err == nil {
-			return path
-		}
-		why = path + " has no onnx"
-	}
-	if strings.Contains(os.Getenv("MODELFS_REQUIRE"), "python") {
-		t.Fatalf("MODELFS_REQUIRE has python: %s", why)
-	}
-	t.Skip(why)
-	return ""
-}
 
 // reference is what onnx reads of a file.
 type reference struct {
@@ -58,7 +37,7 @@ type reference struct {
 // TestWithONNX compares every name, type, shape and byte with onnx's, for models
 // that it writes and for real ones.
 func TestWithONNX(t *testing.T) {
-	python := python(t)
+	python := pythontest.Find(t, "onnx")
 	real, err := exec.Command(python, "-c", "import importlib.util as u; print(u.find_spec('silero_vad').submodule_search_locations[0])").Output()
 	var files []string
 	if err == nil {
@@ -84,7 +63,7 @@ func TestWithONNX(t *testing.T) {
 
 // TestDamagedWithONNX flips every bit of a model: what is taken is what onnx reads.
 func TestDamagedWithONNX(t *testing.T) {
-	python := python(t)
+	python := pythontest.Find(t, "onnx")
 	file := join(sub(25, str(1, "f"), sub(7, str(2, "c"), str(4, "Constant"), attr("value_int", num(20, 2), num(3, 1)))), model(
 		simple("a"),
 		op(str(2, "y"), str(3, "n"), str(4, "If"), attr("g", num(20, 5), sub(6, simple("a"), constant("b", "value_floats", num(20, 6), tag(7, 5), f32(1), sub(7, f32(2)))))),

@@ -59,24 +59,35 @@ func (m *machine) listOfMark() error {
 	return m.push(&list{items: kept})
 }
 
-// appendItems appends the values above the mark, or one.
+// appendItems appends the values above the mark, or one, to a list.
 func (m *machine) appendItems(many bool) error {
 	items, err := m.args(many, 1)
 	if err != nil {
 		return err
 	}
+	return m.extend(items, "appended", func(to value) *[]value {
+		if to, ok := to.(*list); ok {
+			return &to.items
+		}
+		return nil
+	})
+}
+
+// extend adds values to what is on top of the stack: a container, whose items of says,
+// or something opaque.
+func (m *machine) extend(items []value, verb string, of func(value) *[]value) error {
 	to, err := m.top()
 	if err != nil {
 		return err
 	}
-	switch to := to.(type) {
-	case *list:
-		to.items, err = m.join(to.items, items)
-	case *opaque:
-		to.items, err = m.join(to.items, items)
-	default:
-		err = m.errorf("something is appended to %s", describe(to))
+	have := of(to)
+	if o, ok := to.(*opaque); ok {
+		have = &o.items
 	}
+	if have == nil {
+		return m.errorf("something is %s to %s", verb, describe(to))
+	}
+	*have, err = m.join(*have, items)
 	return err
 }
 
@@ -177,24 +188,18 @@ func (m *machine) emptySet() error {
 	return m.push(&set{})
 }
 
+// addItems adds the values above the mark to a set.
 func (m *machine) addItems() error {
 	items, err := m.popMark()
 	if err != nil {
 		return err
 	}
-	to, err := m.top()
-	if err != nil {
-		return err
-	}
-	switch to := to.(type) {
-	case *set:
-		to.items, err = m.join(to.items, items)
-	case *opaque:
-		to.items, err = m.join(to.items, items)
-	default:
-		err = m.errorf("something is added to %s", describe(to))
-	}
-	return err
+	return m.extend(items, "added", func(to value) *[]value {
+		if to, ok := to.(*set); ok {
+			return &to.items
+		}
+		return nil
+	})
 }
 
 func (m *machine) frozenSet() error {

@@ -13,32 +13,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 
+	"github.com/modelfs/modelfs/internal/pythontest"
 	"github.com/modelfs/modelfs/tensors"
 )
-
-// torch finds a Python that has torch.
-func torch(t *testing.T) string {
-	t.Helper()
-	why := "no Python"
-	for _, name := range []string{"../../.venv/bin/python", os.Getenv("MODELFS_TEST_PYTHON"), "python3"} {
-		path, err := exec.LookPath(name)
-		if name == "" || err != nil {
-			continue
-		}
-		if err := exec.Command(path, "-c", "import torch").Run(); err == nil {
-			return path
-		}
-		why = path + " has no torch"
-	}
-	if strings.Contains(os.Getenv("MODELFS_REQUIRE"), "torch") {
-		t.Fatalf("MODELFS_REQUIRE has torch: %s", why)
-	}
-	t.Skip(why)
-	return ""
-}
 
 // oracle is what torch reads from one file.
 type oracle struct {
@@ -57,7 +36,7 @@ type oracle struct {
 // TestOracle compares names, shapes, types, strides and all bytes with what torch
 // itself reads from what it wrote.
 func TestOracle(t *testing.T) {
-	python := torch(t)
+	python := pythontest.Find(t, "torch")
 	dir := t.TempDir()
 	cmd := exec.Command(python, "testdata/oracle.py", dir)
 	cmd.Stderr = os.Stderr

@@ -19,6 +19,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/modelfs/modelfs/internal/pythontest"
 	"github.com/modelfs/modelfs/tensors"
 )
 
@@ -380,7 +381,7 @@ func TestWriteErrors(t *testing.T) {
 // TestWithReference has the reference library read the files, and write the same
 // tensors: it must have them in the same order.
 func TestWithReference(t *testing.T) {
-	python := reference(t)
+	python := pythontest.Find(t, "safetensors")
 	const script = `
 import ctypes, json, sys
 from safetensors import TensorSpec, deserialize, serialize
@@ -451,27 +452,6 @@ print(json.dumps(out))
 			}
 		}
 	}
-}
-
-// reference finds a Python that has the reference library.
-func reference(t *testing.T) string {
-	t.Helper()
-	why := "no Python"
-	for _, name := range []string{"../../.venv/bin/python", os.Getenv("MODELFS_TEST_PYTHON"), "python3"} {
-		path, err := exec.LookPath(name)
-		if err != nil {
-			continue
-		}
-		if err := exec.Command(path, "-c", "import safetensors").Run(); err == nil {
-			return path
-		}
-		why = path + " has no safetensors"
-	}
-	if strings.Contains(os.Getenv("MODELFS_REQUIRE"), "python") {
-		t.Fatalf("MODELFS_REQUIRE has python: %s", why)
-	}
-	t.Skip(why)
-	return ""
 }
 
 // FuzzPlan takes descriptions of tensors: five bytes each for the dtype, the number of

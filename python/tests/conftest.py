@@ -25,7 +25,7 @@ import mounts
 import required
 from standin import StandIn
 
-TEST_TIMEOUT = 120  # seconds
+TEST_TIMEOUT = 300  # seconds
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.pop("MODELFS_MOUNT", None)
 

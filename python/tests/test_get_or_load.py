@@ -189,7 +189,7 @@ def test_fork_during_a_load(stand_in: StandIn, tmp_path: Path) -> None:
     """The child inherits neither the lock nor the load: it waits for its parent and gets what that loads."""
     code = LOAD + (
         "import threading, signal\n"
-        "signal.alarm(30)\n"
+        "signal.alarm(100)\n"
         "t = threading.Thread(target=lambda: modelfs.get_or_load('k', load, mount=MOUNT)); t.start()\n"
         "time.sleep(0.2)\n"
         "pid = os.fork()\n"

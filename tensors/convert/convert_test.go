@@ -16,6 +16,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/modelfs/modelfs/internal/pythontest"
 	"github.com/modelfs/modelfs/tensors"
 )
 
@@ -131,7 +132,7 @@ func oracle(t *testing.T, dir string, inputs map[tensors.DType][]byte) map[tenso
 			t.Fatal(err)
 		}
 	}
-	text, err := exec.Command(python(t, module), "testdata/oracle.py", dir).CombinedOutput()
+	text, err := exec.Command(pythontest.Find(t, module), "testdata/oracle.py", dir).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, text)
 	}
@@ -147,32 +148,6 @@ func oracle(t *testing.T, dir string, inputs map[tensors.DType][]byte) map[tenso
 		}
 	}
 	return made
-}
-
-// python finds an interpreter that has a module: the one that make setup made, the
-// one that is named, or the machine's.
-func python(t *testing.T, module string) string {
-	t.Helper()
-	why := "no Python"
-	for _, name := range []string{"../../.venv/bin/python", os.Getenv("MODELFS_TEST_PYTHON"), "python3"} {
-		path, err := exec.LookPath(name)
-		if err != nil {
-			continue
-		}
-		if err := exec.Command(path, "-c", "import "+module).Run(); err == nil {
-			return path
-		}
-		why = path + " has no " + module
-	}
-	feature := "python"
-	if module == "torch" {
-		feature = module
-	}
-	if strings.Contains(os.Getenv("MODELFS_REQUIRE"), feature) {
-		t.Fatalf("MODELFS_REQUIRE has %s: %s", feature, why)
-	}
-	t.Skip(why)
-	return ""
 }
 
 // compare holds a conversion to the bits that are wanted, at every length and place

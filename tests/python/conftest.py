@@ -21,7 +21,7 @@ import pytest
 import required
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TEST_TIMEOUT = 60  # seconds
+TEST_TIMEOUT = 180  # seconds
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # everything is here
 

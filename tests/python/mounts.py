@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-PATIENCE = 20.0  # seconds, for what must come and how fast is not the point
+PATIENCE = 60.0  # seconds, for what must come and how fast is not the point
 
 
 def environment() -> dict[str, str]:
@@ -137,7 +137,7 @@ def _unmount(mount: Mount, log: Path) -> None:
     said = command(mount.binary, "umount", str(mount.point))
     assert said.returncode == 0, f"umount: {said.stderr}"
     with contextlib.suppress(subprocess.TimeoutExpired):
-        mount.daemon.wait(5)
+        mount.daemon.wait(PATIENCE)
     assert mount.daemon.returncode is not None, f"the daemon lives on: {said.stdout}{log.read_text()}"
     assert mount.daemon.returncode == 0, f"the daemon ended with {mount.daemon.returncode}:\n{log.read_text()}"
 
