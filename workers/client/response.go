@@ -76,6 +76,8 @@ func response(in *wire.InferResponse) (*Response, error) {
 		switch {
 		case p["modelfs_path"].GetStringParam() != "":
 			t.Path, t.Offset, t.Size = p["modelfs_path"].GetStringParam(), p["modelfs_offset"].GetInt64Param(), p["modelfs_byte_size"].GetInt64Param()
+		case i < len(pieces): // MLServer has empty typed contents beside them
+			t.Pieces = pieces[i]
 		case o.Contents != nil:
 			raw, err := flatten(o.Datatype, o.Contents)
 			if err != nil {
@@ -83,8 +85,6 @@ func response(in *wire.InferResponse) (*Response, error) {
 				return nil, fmt.Errorf("%w: output %s: %w", ErrAnswer, o.Name, err)
 			}
 			t.Pieces = [][]byte{raw}
-		case i < len(pieces):
-			t.Pieces = pieces[i]
 		default:
 			in.Free()
 			return nil, fmt.Errorf("%w: output %s has no contents", ErrAnswer, o.Name)
