@@ -478,7 +478,7 @@ func TestFiles(t *testing.T) {
 	for i := range 64 {
 		use(client(fmt.Sprint("modelfs-number-", i)))
 	}
-	if mapped("modelfs-first") || !mapped("modelfs-number-0 ") || !mapped("modelfs-ours") {
+	if mapped("modelfs-first") || !mapped("modelfs-number-63 ") || !mapped("modelfs-ours") {
 		t.Error("not the one goes that was not used for longest")
 	}
 	p.Forget(ours.Key)

@@ -182,8 +182,14 @@ func TestPoolUnderFire(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if s := p.Status(); answered == 0 || s.Deaths < 3 {
-		t.Errorf("%d answered, %d gone, %+v", answered, gone, s)
+	if answered == 0 || gone == 0 {
+		t.Errorf("%d answered, %d gone", answered, gone)
+	}
+	for p.Status().Deaths < gone { // a call hears of it before the pool does
+		if time.Since(begin) > 2*time.Minute {
+			t.Fatalf("%d gone, %+v", gone, p.Status())
+		}
+		time.Sleep(time.Millisecond)
 	}
 	t.Logf("%d answered, %d gone, %+v", answered, gone, p.Status())
 }
