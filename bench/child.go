@@ -30,6 +30,7 @@ type answer struct {
 	Count   int       `json:"count,omitempty"`   // names seen
 	Samples []float64 `json:"samples,omitempty"` // seconds of each repetition
 	Closes  []float64 `json:"closes,omitempty"`  // of its close alone
+	P99     float64   `json:"p99,omitempty"`     // seconds that 99 of 100 repetitions took at the most
 	Version string    `json:"version,omitempty"` // of the peer
 }
 

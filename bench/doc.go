@@ -9,7 +9,8 @@
 // It runs as root, because it mounts. The inputs are made anew in a folder of its
 // own on a disk (--dir), and everything it made is taken back at the end, also
 // after a failure and after Ctrl-C: daemons, mounts, files, trace instances. What
-// stays is build/modelfs and build/bench-venv, the peers in Python.
+// stays is build/modelfs, build/tools/ghz, and build/bench-venv and
+// build/bench-serving-venv, the peers in Python.
 //
 // # How a figure comes about
 //
@@ -42,4 +43,7 @@
 //   - frames: frames from process to process by a stream of a session, beside
 //     pickle over a pipe, shared_memory, and Ray where it is installed
 //   - writing: cp into models/, and numpy into a session's mapping
+//   - serving: a model over gRPC, its input by reference and in the message, one caller
+//     and a hundred, beside MLServer and a plain server of grpc.aio; MiniLM with and
+//     without batches, where there is torch
 package main

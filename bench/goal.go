@@ -30,6 +30,11 @@ func faster(limit float64) goal {
 	return goal{text: fmt.Sprintf("≥ %s× faster", short(limit)), limit: limit, least: true, inverse: true}
 }
 
+// oftener: at least limit times the peer's rate.
+func oftener(limit float64) goal {
+	return goal{text: fmt.Sprintf("≥ %s× its rate", short(limit)), limit: limit, least: true}
+}
+
 // throughput: at least this part of what the peer moves in a second.
 func throughput(limit float64) goal {
 	return goal{text: fmt.Sprintf("≥ %s of its throughput", short(limit)), limit: limit, least: true, inverse: true}

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -56,6 +57,12 @@ func help(args []string) (answer, error) {
 		return helpNames(rest[0])
 	case mode == "index" && len(rest) == 1:
 		return helpIndex(rest[0])
+	case mode == "infer" && len(rest) >= 4:
+		return helpInfer(rest[0], number(rest[1]), number(rest[2]), number(rest[3]), strings.Join(rest[4:], ""))
+	case mode == "answer" && len(rest) == 3:
+		return helpAnswer(rest[0], number(rest[1]), number(rest[2]))
+	case mode == "callers" && len(rest) == 4:
+		return helpCallers(rest[0], rest[1], number(rest[2]), number(rest[3]))
 	case mode == "peer-fuse" && len(rest) == 3:
 		return answer{}, servePeer(rest[0], rest[1], rest[2] == noFlush)
 	}

@@ -32,6 +32,7 @@ func measurements() []measurement {
 		{"objects", needObjects, measureObjects},
 		{"frames", needFrames, measureFrames},
 		{"writing", needWriting, measureWriting},
+		{"serving", needServing, measureServing},
 	}
 }
 

@@ -47,6 +47,13 @@ type plan struct {
 	writeSize   int64
 	writePasses int
 	writeRounds int
+
+	servingSizes       []int64 // of an input, the largest last
+	servingRounds      int
+	servingLargeRounds int           // of inputs that take the slowest peer more than 10 s
+	servingLoad        time.Duration // of a round
+	servingCalls       int           // in a round, one after another
+	servingMiniLM      int           // rounds; 0: not at all
 }
 
 // fullPlan is what the goals are about.
@@ -63,6 +70,7 @@ func fullPlan() plan {
 		objectRounds: 7,
 		frameSizes:   []int64{1e6, 1e7, 1e8}, frames: 20, frameRounds: 5,
 		writeSize: 256 << 20, writePasses: 9, writeRounds: 7,
+		servingSizes: []int64{1e6, 1e7, 1e8}, servingRounds: 5, servingLargeRounds: 2, servingLoad: 1500 * time.Millisecond, servingCalls: 1000, servingMiniLM: 3,
 	}
 }
 
@@ -80,6 +88,7 @@ func quickPlan() plan {
 		objectRounds: 1,
 		frameSizes:   []int64{1e6, 1e7}, frames: 5, frameRounds: 1,
 		writeSize: 32 << 20, writePasses: 3, writeRounds: 1,
+		servingSizes: []int64{1e6, 1e7}, servingRounds: 1, servingLargeRounds: 1, servingLoad: 300 * time.Millisecond, servingCalls: 100,
 	}
 }
 
@@ -97,7 +106,7 @@ func (p plan) withRounds(n int) plan {
 	if n > 0 {
 		for _, rounds := range []*int{
 			&p.touchRounds, &p.coldRounds, &p.openRounds, &p.attachRounds, &p.tensorRounds, &p.modelRounds, &p.headerRounds, &p.idleRounds,
-			&p.objectRounds, &p.frameRounds, &p.writeRounds,
+			&p.objectRounds, &p.frameRounds, &p.writeRounds, &p.servingRounds, &p.servingLargeRounds,
 		} {
 			*rounds = n
 		}

@@ -108,15 +108,25 @@ func (p *python) run(ctx context.Context, script, file string) (answer, error) {
 	return ask(ctx, program, "-B", p.script(script), file)
 }
 
-// interpreter returns the Python that has the peers. It makes the venv when there
-// is none of this list yet.
+// interpreter returns the Python that has the peers.
 func (p *python) interpreter(ctx context.Context) (string, error) {
+	return p.venv(ctx, "bench-venv", "requirements.txt")
+}
+
+// servers returns the Python that has the servers beside which modelfs serve is measured.
+func (p *python) servers(ctx context.Context) (string, error) {
+	return p.venv(ctx, "bench-serving-venv", "requirements-serving.txt")
+}
+
+// venv returns the Python of a venv in build, or the one that was asked for. It makes
+// the venv when there is none of this list yet.
+func (p *python) venv(ctx context.Context, name, requirements string) (string, error) {
 	if p.asked != "" {
 		return exec.LookPath(p.asked)
 	}
-	venv := filepath.Join(p.repository, "build/bench-venv")
+	venv := filepath.Join(p.repository, "build", name)
 	program := filepath.Join(venv, "bin/python")
-	list := filepath.Join(p.repository, "bench/requirements.txt")
+	list := filepath.Join(p.repository, "bench", requirements)
 	text, err := os.ReadFile(list)
 	if err != nil {
 		return "", err

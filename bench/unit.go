@@ -15,7 +15,8 @@ type unit string
 const (
 	seconds unit = "s"
 	memory  unit = "bytes"
-	count   unit = "" // of anything
+	rate    unit = "/s" // how often in a second
+	count   unit = ""   // of anything
 )
 
 // format writes one number for people: three digits that count.
@@ -36,6 +37,8 @@ func (u unit) format(v float64) string {
 			return digits(v/1e6) + " MB"
 		}
 		return digits(v/1e9) + " GB"
+	case rate:
+		return digits(v) + " /s"
 	}
 	return digits(v)
 }
