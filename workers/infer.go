@@ -5,11 +5,16 @@ package workers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
 	"github.com/modelfs/modelfs/workers/batch"
 	"github.com/modelfs/modelfs/workers/call"
+	"github.com/modelfs/modelfs/workers/handler"
 	"github.com/modelfs/modelfs/workers/inference"
 	"github.com/modelfs/modelfs/workers/internal/wire"
 )
@@ -30,6 +35,7 @@ func (s *Server) ModelInfer(ctx context.Context, in *wire.InferRequest) (*wire.I
 			got.release()
 		}
 		m.stats.ended(err, since(start))
+		discourage(ctx, err)
 		return nil, failure(err)
 	}
 	out := p.encode(got)
@@ -37,6 +43,14 @@ func (s *Server) ModelInfer(ctx context.Context, in *wire.InferRequest) (*wire.I
 	m.stats.ended(nil, took)
 	m.stats.own.add(took - p.waited - p.ran)
 	return out, nil
+}
+
+// discourage has a client make a call not again whose handler died a second time: it may
+// be the call that kills them.
+func discourage(ctx context.Context, err error) {
+	if errors.Is(err, handler.ErrGone) && len(metadata.ValueFromIncomingContext(ctx, "grpc-previous-rpc-attempts")) > 0 {
+		_ = grpc.SetTrailer(ctx, metadata.Pairs("grpc-retry-pushback-ms", "-1")) // it fails outside of a call
+	}
 }
 
 // accept checks a call, opens what it refers to, and puts it into its model's queue. The

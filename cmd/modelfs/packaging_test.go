@@ -12,25 +12,27 @@ import (
 	"testing"
 )
 
-// TestUnit has systemd read the unit, with this program in place of the
+// TestUnits has systemd read the units, with this program in place of the
 // installed one.
-func TestUnit(t *testing.T) {
+func TestUnits(t *testing.T) {
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
 		t.Skip("no systemd-analyze to check the unit with")
 	}
-	text, err := os.ReadFile("../../packaging/modelfs@.service")
-	if err != nil {
-		t.Fatal(err)
-	}
-	unit := strings.ReplaceAll(string(text), "/usr/local/bin/modelfs", mustExecutable(t))
-	unit = regexp.MustCompile(`(?m)^Documentation=.*\n`).ReplaceAllString(unit, "") // not installed
-	path := filepath.Join(t.TempDir(), "modelfs@mnt-models.service")
-	if err := os.WriteFile(path, []byte(unit), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if out, err := exec.Command(analyze, "verify", path).CombinedOutput(); err != nil || len(out) > 0 {
-		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+	for file, instance := range map[string]string{"modelfs@.service": "mnt-models", "modelfs-serve@.service": "silero-vad"} {
+		text, err := os.ReadFile("../../packaging/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unit := strings.ReplaceAll(string(text), "/usr/local/bin/modelfs", mustExecutable(t))
+		unit = regexp.MustCompile(`(?m)^Documentation=.*\n`).ReplaceAllString(unit, "") // not installed
+		path := filepath.Join(t.TempDir(), strings.Replace(file, "@", "@"+instance, 1))
+		if err := os.WriteFile(path, []byte(unit), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command(analyze, "verify", path).CombinedOutput(); err != nil || len(out) > 0 {
+			t.Errorf("systemd-analyze verify %s: %v\n%s", file, err, out)
+		}
 	}
 }
 
