@@ -211,7 +211,10 @@ func (s *Server) find(name string) (*model, error) {
 
 // State is a model's.
 type State struct {
-	Name, Version, State, Reason string
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	State   string `json:"state"`
+	Reason  string `json:"reason"`
 }
 
 // Models says of each model whether it can be called.
