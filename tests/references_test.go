@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -39,15 +40,33 @@ type Referred struct {
 	Refused       string // one of reference's errors
 }
 
+// openers are those of a server's process, by mount: all calls have one, as in a server.
+var openers struct {
+	sync.Mutex
+	all map[string]*reference.Opener
+}
+
+func openerOf(a ReferArgs) (*reference.Opener, error) {
+	openers.Lock()
+	defer openers.Unlock()
+	if o := openers.all[a.Root]; o != nil {
+		return o, nil
+	}
+	var keys atomic.Uint64
+	o, err := reference.NewOpener(reference.Options{Root: a.Root, Command: []string{a.Program, "open-helper"}, NextKey: func() uint64 { return keys.Add(1) }})
+	if err == nil {
+		openers.all = map[string]*reference.Opener{a.Root: o}
+	}
+	return o, err
+}
+
 // Refer is what a server does with a reference: this process is the server, with the
 // program's own helpers.
 func (*reading) Refer(a ReferArgs, got *Referred) error {
-	var keys atomic.Uint64
-	opener, err := reference.NewOpener(reference.Options{Root: a.Root, Command: []string{a.Program, "open-helper"}, NextKey: func() uint64 { return keys.Add(1) }})
+	opener, err := openerOf(a)
 	if err != nil {
 		return err
 	}
-	defer opener.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), a.Limit)
 	defer cancel()
 	user := caller.User{Uid: uint32(a.Uid), Gid: uint32(a.Uid)}
@@ -171,7 +190,7 @@ func TestReferences(t *testing.T) {
 }
 
 // TestReferenceLoads: a tensor that is not loaded is waited for, as long as the call
-// lasts, and other calls of the same user are served meanwhile.
+// lasts, and other calls of the same user are served meanwhile, by the same helper.
 func TestReferenceLoads(t *testing.T) {
 	p := newPlace(t, normal)
 	slow := p.slow()
@@ -179,12 +198,13 @@ func TestReferenceLoads(t *testing.T) {
 	slow.Add("b/model.safetensors", weights.Single('b', small))
 	d := p.start("--allow-other")
 	server := startReader(t, 0)
+	must(d.list(d.at("tensors/a")))(t) // its header has been read: to look a name up waits for that
 	file.Hold()
 	short := func(a *ReferArgs) { a.Limit = 200 * time.Millisecond }
 	if got := must(d.refer(server, alice, "tensors/a/weight", short))(t); !strings.HasPrefix(got.Refused, context.DeadlineExceeded.Error()) {
 		t.Errorf("while it is loaded: %+v", got)
 	}
-	done := make(chan Referred)
+	done := make(chan Referred, 1)
 	go func() {
 		got, err := d.refer(server, alice, "tensors/a/weight")
 		if err != nil {
@@ -197,7 +217,7 @@ func TestReferenceLoads(t *testing.T) {
 	}
 	select {
 	case got := <-done:
-		t.Errorf("it did not wait: %+v", got.Refused)
+		t.Fatalf("it did not wait: %d bytes, %s", got.Bytes, got.Refused)
 	case <-time.After(20 * time.Millisecond):
 	}
 	file.Release()

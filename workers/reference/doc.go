@@ -16,10 +16,13 @@
 // What a helper hands over is believed no more than its user: it has to be a regular
 // file of the mount, opened as was asked for.
 //
-// Nobody waits in a helper. A tensor that is not loaded is opened with O_NONBLOCK, again
-// and again with growing pauses, until it is there, the limit is reached or the caller
-// goes away; so a slow tensor keeps none of its user's other calls waiting, and nothing
-// has to be killed for a call that is cancelled.
+// No load is waited for in a helper. A tensor that is not loaded is opened with
+// O_NONBLOCK, again and again with growing pauses, until it is there, the limit is reached
+// or the caller goes away; so a slow tensor keeps none of its user's other calls waiting,
+// and nothing has to be killed for a call that is cancelled. To look a name up may wait,
+// though, for the header of a weight file that nobody has read yet: at a slow origin that
+// keeps the same user's other calls waiting, as a helper does one thing at a time. After
+// 30 seconds without an answer it is ended.
 //
 // # Sizes
 //

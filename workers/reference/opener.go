@@ -105,8 +105,8 @@ func (o *Opener) Close() error {
 }
 
 // Open opens a place with a user's rights, to read, or to read and write. While a tensor
-// is loaded it waits, until ctx ends or the limit is reached: helpers never wait, so
-// that one user's slow tensor keeps none of his other calls waiting.
+// is loaded it waits, until ctx ends or the limit is reached: not in a helper, so that
+// one user's slow tensor keeps none of his other calls waiting.
 func (o *Opener) Open(ctx context.Context, user caller.User, place Place, write bool) (*os.File, error) {
 	f, _, err := o.open(ctx, user, place, write)
 	return f, err
