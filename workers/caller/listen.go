@@ -33,10 +33,8 @@ func Listen(address string, mode os.FileMode) (net.Listener, error) {
 	case strings.HasPrefix(address, "unix-abstract:"):
 		return nil, fmt.Errorf("listen on %s: abstract sockets have no permissions, anybody could connect: use unix:/PATH", address)
 	case strings.HasPrefix(address, "unix:"):
-		path := strings.TrimPrefix(address, "unix:")
-		if strings.HasPrefix(path, "//") {
-			path = path[2:] // gRPC takes both unix:/run/x.sock and unix:///run/x.sock
-		}
+		// gRPC takes both unix:/run/x.sock and unix:///run/x.sock.
+		path := strings.TrimPrefix(strings.TrimPrefix(address, "unix:"), "//")
 		if !filepath.IsAbs(path) {
 			return nil, fmt.Errorf("listen on %s: the path of a socket begins with a slash", address)
 		}
