@@ -5,9 +5,7 @@ package reference
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 
 	"github.com/modelfs/modelfs/loaders/npy"
 	"github.com/modelfs/modelfs/workers/call"
@@ -23,6 +21,7 @@ type Resolved struct {
 	header *npy.Header // of an .npy file
 	id     identity
 	says   *description // by its attributes, as they were once; nil: not known
+	give   func()       // lets go of the file; nil: it has been
 }
 
 var _ Opened = (*Resolved)(nil)
@@ -109,19 +108,20 @@ func (o *Opener) resolve(ctx context.Context, user caller.User, ref call.Ref, wr
 	if err != nil {
 		return nil, err
 	}
-	f, st, err := o.open(ctx, user, name, write)
+	opened, id, err := o.shared(ctx, user, name, write)
 	if err != nil {
 		return nil, err
 	}
+	f, st := opened.file, &opened.st
 	fail := func(err error) (*Resolved, error) {
-		f.Close()
+		o.late.give(opened)
 		return nil, err
 	}
 	if st.Size > 1<<63-1 {
 		return fail(fmt.Errorf("%s: %w: %w", name, ErrBounds, errTooLarge))
 	}
 	size := int64(st.Size)
-	r := &Resolved{name: name, place: handler.Place{File: &handler.File{FD: f, Size: size, Writable: write}}}
+	r := &Resolved{name: name, id: id, give: func() { o.late.give(opened) }, place: handler.Place{File: &handler.File{FD: f, Size: size, Writable: write}}}
 	if err := within(name.String(), ref.Offset, 0, size); err != nil {
 		return fail(err)
 	}
@@ -137,7 +137,6 @@ func (o *Opener) resolve(ctx context.Context, user caller.User, ref call.Ref, wr
 		r.header = &h
 		r.place.Offset, r.place.Bytes = h.Data, h.NBytes
 	}
-	r.id = identityOf(&st, write)
 	k := o.files.find(r.id)
 	r.place.File.Key, r.says = k.key, k.says
 	return r, nil
@@ -179,10 +178,11 @@ func (r *Resolved) Write(data []byte) error {
 
 func (r *Resolved) fd() int { return int(r.place.File.FD.Fd()) }
 
-// Close closes the file. Again does no harm.
+// Close lets go of the file. Again does no harm.
 func (r *Resolved) Close() error {
-	if err := r.place.File.FD.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
-		return err
+	if r.give != nil {
+		r.give()
+		r.give = nil
 	}
 	return nil
 }

@@ -29,6 +29,9 @@ func openFolder(path string) (int, error) {
 	})
 }
 
+// beneath keeps a path below the folder that it starts at, whatever is there.
+const beneath = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV
+
 // openBelow opens a regular file at a place, with the rights of this thread, or fails
 // with an errno. It follows no links, does not wait for whatever is no regular file, and
 // fails with EAGAIN while a tensor is being loaded: it has begun then.
@@ -40,7 +43,7 @@ func openBelow(root string, p Place, write bool) (int, error) {
 	defer unix.Close(dir)
 	how := unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_NONBLOCK | unix.O_CLOEXEC | unix.O_NOCTTY,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV,
+		Resolve: beneath,
 	}
 	if write {
 		how.Flags |= unix.O_RDWR // a mapping that can be written has to be read, too

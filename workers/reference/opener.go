@@ -52,6 +52,7 @@ type Opener struct {
 
 	mount atomic.Uint64 // the last mount at root that was seen to be FUSE
 	files *files
+	late  *lately
 }
 
 // NewOpener makes an Opener. It starts nothing before it is needed.
@@ -80,7 +81,7 @@ func NewOpener(o Options) (*Opener, error) {
 		root: o.Root, anyRoot: o.AnyRoot, command: o.Command, idle: or(o.Idle, time.Minute), loadLimit: or(o.LoadLimit, time.Minute), me: me,
 		// A helper does one thing at a time; more would only be threads.
 		environment: []string{"GOMAXPROCS=1"},
-		files:       newFiles(o.NextKey),
+		files:       newFiles(o.NextKey), late: newLately(),
 	}
 	if p.command == nil {
 		// Not os.Executable: the folders above it may be closed to others.
@@ -101,6 +102,7 @@ func or[T int | time.Duration](v, otherwise T) T {
 // Close ends the helpers and waits for them. Files that were opened stay open.
 func (o *Opener) Close() error {
 	o.pool.close()
+	o.late.close()
 	return nil
 }
 
@@ -110,6 +112,26 @@ func (o *Opener) Close() error {
 func (o *Opener) Open(ctx context.Context, user caller.User, place Place, write bool) (*os.File, error) {
 	f, _, err := o.open(ctx, user, place, write)
 	return f, err
+}
+
+// shared opens a place of the mount for a call, or takes it as another call has opened it.
+func (o *Opener) shared(ctx context.Context, user caller.User, place Place, write bool) (*open, identity, error) {
+	if place.kind == inMount && o.own(user) {
+		if id, err := lookBelow(o.root, place, write); err == nil {
+			if f := o.late.take(id); f != nil {
+				return f, id, nil
+			}
+		}
+	}
+	f, st, err := o.open(ctx, user, place, write)
+	if err != nil {
+		return nil, identity{}, err
+	}
+	id := identityOf(&st, write)
+	if !o.own(user) {
+		return &open{file: f, st: st, users: 1}, id, nil
+	}
+	return o.late.add(id, f, st), id, nil
 }
 
 const firstPause, longestPause = time.Millisecond, 50 * time.Millisecond
@@ -193,8 +215,7 @@ func (o *Opener) own(user caller.User) bool {
 // file system could keep a handler waiting for ever, or shrink under it.
 func (o *Opener) admit(fd int, place Place, write bool) (unix.Statx_t, error) {
 	var st, top unix.Statx_t
-	const what = unix.STATX_TYPE | unix.STATX_SIZE | unix.STATX_INO | mountID
-	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, what, &st); err != nil {
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, identified, &st); err != nil {
 		if errors.Is(err, unix.EACCES) {
 			return st, fmt.Errorf("look at %s: %w: the mount lets in nobody but its own user, and this server is another's (modelfs mount --allow-other)", place, ErrPermission)
 		}
@@ -227,6 +248,9 @@ func (o *Opener) admit(fd int, place Place, write bool) (unix.Statx_t, error) {
 	}
 	return st, nil
 }
+
+// identified is all of a file that is looked at.
+const identified = unix.STATX_TYPE | unix.STATX_SIZE | unix.STATX_INO | mountID
 
 // mountID asks for a number that no later mount has, where the kernel can say it.
 const mountID = unix.STATX_MNT_ID | unix.STATX_MNT_ID_UNIQUE

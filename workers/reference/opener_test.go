@@ -131,6 +131,12 @@ func TestRights(t *testing.T) {
 	if n := len(f.helpers()); n != 2 {
 		t.Errorf("%d helpers run, want alice's and bob's", n)
 	}
+	for _, user := range []caller.User{alice, bob} {
+		// A helper that answers the next question has closed what it handed over.
+		if _, err := f.read(user, "sessions/open/none", false); !errors.Is(err, ErrNotExist) {
+			t.Errorf("a file that is not there: %v", err)
+		}
+	}
 	for _, p := range f.helpers() {
 		checkConfined(t, p)
 	}

@@ -115,6 +115,7 @@ func TestInput(t *testing.T) {
 			r.Close()
 			r.Close()
 		}
+		f.forget()
 		if after := descriptorCount(t); after != before {
 			t.Errorf("%s: %d descriptors, %d before", c.name, after, before)
 		}
