@@ -27,7 +27,7 @@ func (p *program) serveCommand() *cli.Command {
 			"infer(inputs) gets and gives arrays by name. Each handler is a process of its own; all share one copy of the weights.\n\n" +
 			"   modelfs serve --model silero-vad\n" +
 			"   modelfs serve --model whisper-base=my_pkg.asr:Whisper --workers 2 --max-batch 8 --max-delay 2ms --listen unix:/run/modelfs/whisper.sock\n\n" +
-			"Runs in the foreground, says `ready` on stderr with the addresses when they answer, and ends on SIGINT and SIGTERM when what runs is answered.",
+			"Runs in the foreground, says `ready` on stderr with the addresses when they answer, and ends on SIGINT and SIGTERM when what runs is answered; a second one does not wait.",
 		Flags:  serveFlags(),
 		Action: p.serveAction,
 	}
@@ -69,8 +69,9 @@ func (p *program) serveAction(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, _, stop := untilSignal(c.Context, []os.Signal{unix.SIGINT, unix.SIGTERM})
+	ctx, hurry, stop := untilSignal(c.Context, []os.Signal{unix.SIGINT, unix.SIGTERM})
 	defer stop()
+	cfg.Hurry = hurry
 	return serving.Run(ctx, cfg, func(listen []string, http string) {
 		if http != "" {
 			listen = append(listen, "http://"+http)

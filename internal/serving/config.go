@@ -40,6 +40,8 @@ type Config struct {
 	TLS                     TLS
 	Traces                  bool // an OpenTelemetry endpoint is configured
 
+	// Hurry, when it is closed, ends the grace period; nil: it is not.
+	Hurry <-chan struct{}
 	// Helper is the command that opens files as another user: see package reference.
 	Helper []string
 	Log    *slog.Logger

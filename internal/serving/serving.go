@@ -69,6 +69,13 @@ func Run(ctx context.Context, cfg Config, ready func(listen []string, http strin
 	}
 	last, cancel := context.WithTimeout(context.Background(), cfg.Grace)
 	defer cancel()
+	go func() {
+		select {
+		case <-cfg.Hurry:
+			cancel()
+		case <-last.Done():
+		}
+	}()
 	s.server.Drain(last)
 	return err
 }
