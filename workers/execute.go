@@ -31,8 +31,10 @@ type execution struct {
 	timing  timing
 }
 
-// execute runs one batch, and says whether the handler is gone.
-func (m *model) execute(h handler.Handler, b batch.Batch[*pending]) (gone bool) {
+// execute runs one batch, and says whether the handler is gone. All calls of it have
+// ended then; where the handler still has one that was cancelled, later is closed when it
+// has let go of it.
+func (m *model) execute(h handler.Handler, b batch.Batch[*pending]) (gone bool, later <-chan struct{}) {
 	e := &execution{model: m, spec: h.Spec(), calls: b.Items, free: make(chan struct{})}
 	if e.spec.MaxBatch > 0 {
 		e.rows = b.Rows
@@ -47,7 +49,7 @@ func (m *model) execute(h handler.Handler, b batch.Batch[*pending]) (gone bool) 
 		e.letGo()
 		e.end(err)
 		e.close()
-		return false
+		return false, nil
 	}
 	ctx, cancel := e.context()
 	defer cancel()
@@ -62,9 +64,20 @@ func (m *model) execute(h handler.Handler, b batch.Batch[*pending]) (gone bool) 
 		m.stats.executed(len(e.calls), e.rows, e.timing)
 	}
 	e.end(err)
-	<-e.free // a call that was cancelled still has the handler
-	e.close()
-	return errors.Is(err, handler.ErrGone) || errors.Is(err, handler.ErrProtocol)
+	gone = errors.Is(err, handler.ErrGone) || errors.Is(err, handler.ErrProtocol)
+	select {
+	case <-e.free:
+		e.close()
+		return gone, nil
+	default:
+	}
+	let := make(chan struct{})
+	go func() {
+		defer close(let)
+		<-e.free
+		e.close()
+	}()
+	return gone, let
 }
 
 // close closes what the calls referred to.

@@ -101,7 +101,7 @@ func (s *Server) enqueue(p *pending, in *wire.InferRequest, stream bool) (m *mod
 		}
 	}
 	return m, run.queue.Push(batch.Item[*pending]{
-		Call: p, Context: p.ctx, Kind: kindOf(p, spec), Rows: rows,
+		Call: p, Context: p.ctx, Kind: kindOf(p, spec), Rows: rows, Here: !stream,
 		Caller: p.caller.Key, Priority: p.req.Priority, Timeout: p.req.Timeout,
 		Dropped: func(err error) {
 			p.free()

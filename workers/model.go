@@ -139,15 +139,7 @@ func reasonOf(st handler.Status) string {
 
 // work runs the batches that one handler gets, until it or the model ends.
 func (m *model) work(ctx context.Context, q *batch.Queue[*pending], h handler.Handler) {
-	for {
-		b, err := q.Next(ctx, h.Spec().MaxBatch)
-		if err != nil {
-			return
-		}
-		if gone := m.execute(h, b); gone {
-			return
-		}
-	}
+	q.Work(ctx, h.Spec().MaxBatch, func(b batch.Batch[*pending]) (gone bool, later <-chan struct{}) { return m.execute(h, b) })
 }
 
 // since is a duration that is never negative.

@@ -24,12 +24,20 @@ type Queue[T any] struct {
 	wake    time.Time     // when the timer fires; zero: it does not
 	drained chan struct{} // closed when nothing waits any more; nil: nobody drains
 	closed  bool
+	// Of the call that is being pushed: a worker in whose place its batch is run.
+	pushed    *node[T]
+	lent      *worker[T]
+	lentCalls []*node[T]
 }
 
 // worker is one that waits.
 type worker[T any] struct {
 	most   int
-	result chan result[T] // has room for one
+	result chan result[T]                                    // has room for one
+	run    func(Batch[T]) (gone bool, later <-chan struct{}) // of Work; nil: it cannot be lent
+
+	lent   bool // guarded by Queue.mu: somebody runs a batch in its place
+	leaves bool // guarded by Queue.mu: its context has ended while it was lent
 }
 
 // result is what a worker gets: calls, or why there will be none.
@@ -68,12 +76,18 @@ func (q *Queue[T]) Push(call Item[T]) error {
 	err := q.fullLocked()
 	if err == nil {
 		q.policy.add(n, now)
+		q.pushed = n
 		dropped = q.settleLocked(now, dropped)
+		q.pushed = nil
 	}
-	waits := n.waits
+	waits, lent, calls := n.waits, q.lent, q.lentCalls
+	q.lent, q.lentCalls = nil, nil
 	q.mu.Unlock()
 
 	tell(dropped)
+	if lent != nil {
+		q.runHere(lent, calls, now)
+	}
 	if waits && call.Context.Done() != nil {
 		q.watch(n)
 	}
@@ -192,6 +206,7 @@ func (q *Queue[T]) leave(w *worker[T]) bool {
 			return true
 		}
 	}
+	w.leaves = w.lent
 	return false
 }
 
@@ -207,6 +222,9 @@ func (q *Queue[T]) settleLocked(now time.Time, dropped []drop[T]) []drop[T] {
 			break
 		}
 		q.idle = q.idle[:last]
+		if q.lend(w, calls) {
+			continue
+		}
 		w.result <- result[T]{calls: calls, at: now}
 	}
 	if len(q.idle) == 0 {

@@ -44,6 +44,8 @@ type Item[T any] struct {
 	Caller   string
 	Priority uint64        // 1 is first; 0: Config.Default
 	Timeout  time.Duration // 0: Config.Timeout
+	// Here says that Push may run the call's batch: it returns after that then.
+	Here bool
 	// Dropped is told, once and without locks, when the call leaves the queue without a
 	// batch: ErrExpired, ErrClosed or its context's error.
 	Dropped func(error)
