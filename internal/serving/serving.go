@@ -48,6 +48,7 @@ func Run(ctx context.Context, cfg Config, ready func(listen []string, http strin
 	if err := s.prepare(); err != nil {
 		return err
 	}
+	limitProcessors(cfg.Handlers * len(cfg.Models))
 	listeners, err := s.listenAll()
 	if err != nil {
 		return err
