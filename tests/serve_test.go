@@ -43,15 +43,16 @@ type server struct {
 // models can be called. Models are given as NAME=MODULE:CLASS of tests/python/handlers.
 func (d *daemon) serve(models []string, flags ...string) *server {
 	d.t.Helper()
-	s := d.place.launchServer(d, models, flags...)
+	s := d.serverCommand(d, models, flags...)
+	s.start()
 	s.awaitReady()
 	return s
 }
 
-// launchServer starts the program and returns when it listens.
-func (p *place) launchServer(d *daemon, models []string, flags ...string) *server {
+// start starts the program and returns when it listens.
+func (s *server) start() {
+	p := s.place
 	p.t.Helper()
-	s := p.serverCommand(d, models, flags...)
 	if err := s.cmd.Start(); err != nil {
 		p.t.Fatal(err)
 	}
@@ -68,15 +69,21 @@ func (p *place) launchServer(d *daemon, models []string, flags ...string) *serve
 		}
 		return m != nil
 	})
-	return s
 }
 
 // serverCommand is a server that was not started yet.
 func (p *place) serverCommand(d *daemon, models []string, flags ...string) *server {
 	p.t.Helper()
+	sockets := p.folder("run")
+	socket := filepath.Join(sockets, fmt.Sprintf("s%d.sock", len(must(os.ReadDir(sockets))(p.t))))
+	return p.serverAt(socket, d, models, flags...)
+}
+
+// serverAt is one with a Unix socket of that name.
+func (p *place) serverAt(socket string, d *daemon, models []string, flags ...string) *server {
+	p.t.Helper()
 	py := needServingPython(p.t, p)
-	s := &server{place: p, d: d, uid: p.mode.uid, log: &logText{}, ended: make(chan struct{})}
-	s.socket = filepath.Join(p.folder("run"), fmt.Sprintf("s%d.sock", len(must(os.ReadDir(p.folder("run")))(p.t))))
+	s := &server{place: p, d: d, uid: p.mode.uid, log: &logText{}, ended: make(chan struct{}), socket: socket}
 	var args []string
 	if d != nil {
 		args = append(args, "--mount", d.mount)
@@ -95,7 +102,7 @@ func (p *place) serverCommand(d *daemon, models []string, flags ...string) *serv
 // await waits for something that a server does, as long as it lives.
 func (s *server) await(what string, holds func() bool) {
 	s.t.Helper()
-	eventually(s.t, 2*patience, what, func() bool {
+	eventually(s.t, 4*patience, what, func() bool {
 		select {
 		case <-s.ended:
 			s.t.Fatalf("%s: the server ended: %v\n%s", what, s.err, s.log)

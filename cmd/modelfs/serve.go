@@ -99,6 +99,9 @@ func (p *program) serveConfig(c *cli.Context) (serving.Config, error) {
 		if name == "" || named && handler == "" {
 			return cfg, usagef("--model %q: write NAME, NAME=FILE.onnx or NAME=MODULE:CLASS", spec)
 		}
+		if module, class, ok := strings.Cut(handler, ":"); named && !strings.HasSuffix(handler, ".onnx") && (!ok || module == "" || class == "") {
+			return cfg, usagef("--model %q: %q is no handler: write NAME=FILE.onnx or NAME=MODULE:CLASS", spec, handler)
+		}
 		for _, m := range cfg.Models {
 			if m.Name == name {
 				return cfg, usagef("--model %s is given twice", name)
