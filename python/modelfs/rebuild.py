@@ -93,20 +93,21 @@ def _tensors(memory: Bytes, table: Table, payload: int, made: list[Any]) -> None
 
     # Local names: this loop is most of the time that attaching takes.
     of, make, parameter, array = torch.from_numpy, torch.Tensor._make_subclass, torch.nn.Parameter, np.ndarray
+    data = memory.data  # which an array is sooner made of than of another array
     for name, flags, rows in table.groups:
         carrier, view = torch_carrier(getattr(torch, name))
         grad = bool(flags & REQUIRES_GRAD)
         if view is not None or (grad and not flags & PARAMETER):  # the less usual ones
             for number, offset, shape in rows:
-                t = of(array(shape, carrier, memory, payload + offset))
+                t = of(array(shape, carrier, data, payload + offset))
                 t = t if view is None else t.view(view)
                 made[number] = make(parameter, t, grad) if flags & PARAMETER else t.requires_grad_(grad)
         elif flags & PARAMETER:
             for number, offset, shape in rows:
-                made[number] = make(parameter, of(array(shape, carrier, memory, payload + offset)), grad)
+                made[number] = make(parameter, of(array(shape, carrier, data, payload + offset)), grad)
         else:
             for number, offset, shape in rows:
-                made[number] = of(array(shape, carrier, memory, payload + offset))
+                made[number] = of(array(shape, carrier, data, payload + offset))
     _views(memory, table, payload, made)
 
 
