@@ -24,21 +24,14 @@ from modelfs.publish import PARAMETER, REQUIRES_GRAD, Table
 Order = Literal["C", "F"]
 
 
-class _Unpickler(pickle.Unpickler):
-    parts: list[Any]
-
-    def persistent_load(self, number: int) -> Any:  # noqa: ANN401 - it is any object
-        return self.parts[number]
-
-
 def load(memory: Bytes) -> Any:  # noqa: ANN401 - it is what load_fn made
     """The object of a file that may be trusted: unpickling runs code."""
     with collecting.paused():
         view = memory.data
         where = container.parse(view)
         table = Table.load(where.table)
-        unpickler = _Unpickler(io.BytesIO(where.skeleton), buffers=_buffers(view, table, where.payload))
-        unpickler.parts = _parts(memory, table, where.payload)
+        unpickler = pickle.Unpickler(io.BytesIO(where.skeleton), buffers=_buffers(view, table, where.payload))
+        unpickler.persistent_load = _parts(memory, table, where.payload).__getitem__  # type: ignore[method-assign]
         loaded, extras = unpickler.load()
         for tensor, extra in extras:
             hooks = extra.pop("_backward_hooks", None)
