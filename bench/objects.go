@@ -100,7 +100,7 @@ func (o *objects) results(all []series, path dataPath) ([]result, error) {
 		alone(opened, seconds, state, under(3e-3, seconds)),
 		alone("get_or_load of what the process has", seconds, hit, under(10e-6, seconds)),
 	}
-	results[0].Note = fmt.Sprintf("%s, %s; its own memory grew by %s in the last round, by %s with from_pretrained and by %s with torch.load%s",
+	results[0].Note = fmt.Sprintf("%s, %s; a process begins with the imports, and with the memory that they take mapped, as if it had done them: it is forked off one that did, and takes all of that one's pages before the clock starts; its own memory grew by %s in the last round, by %s with from_pretrained and by %s with torch.load%s",
 		o.versions, size(o.made.Bytes), size(o.rss["get_or_load"]), size(o.rss["from_pretrained"]), size(o.rss["torch_load"]), path.lacks())
 	var errs error
 	for _, l := range []struct {

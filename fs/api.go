@@ -27,6 +27,9 @@ type Attr struct {
 	// Resident is what of the file lies in shared memory, in bytes; st_blocks.
 	Resident     uint64
 	Mtime, Atime time.Time
+	// Constant says that all this stays as it is while the entry is there: the kernel
+	// need not ask again, which it else does for every folder of a path.
+	Constant bool
 }
 
 // Entry is one file or folder of the tree. Implementations are safe for

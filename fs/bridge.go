@@ -19,8 +19,9 @@ import (
 // attributes: an open of an outdated one is answered with ESTALE, and the kernel
 // looks again.
 const (
-	attrTimeout  = time.Second
-	entryTimeout = 30 * time.Second
+	attrTimeout     = time.Second
+	constantTimeout = time.Hour
+	entryTimeout    = 30 * time.Second
 )
 
 // blockSize is what statfs counts in.
@@ -108,7 +109,7 @@ func (b *bridge) Lookup(cancel <-chan struct{}, in *fuse.InHeader, name string, 
 	b.table.show(n, a)
 	out.NodeId = n.id
 	out.SetEntryTimeout(entryTimeout)
-	out.SetAttrTimeout(attrTimeout)
+	out.SetAttrTimeout(a.timeout())
 	fillAttr(&out.Attr, n, a)
 	return fuse.OK
 }
@@ -132,7 +133,7 @@ func (b *bridge) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *fuse.A
 	default:
 		return b.fail("getattr", n, err)
 	}
-	out.SetTimeout(attrTimeout)
+	out.SetTimeout(a.timeout())
 	fillAttr(&out.Attr, n, a)
 	return fuse.OK
 }
@@ -144,6 +145,14 @@ func (b *bridge) lasting(n *node, e Entry) Attr {
 		}
 	}
 	return b.table.shown(n)
+}
+
+// timeout is how long the kernel may go by it.
+func (a Attr) timeout() time.Duration {
+	if a.Constant {
+		return constantTimeout
+	}
+	return attrTimeout
 }
 
 func fillAttr(out *fuse.Attr, n *node, a Attr) {

@@ -38,7 +38,7 @@ func (b *bridge) found(ctx context.Context, parent uint64, name string, e Entry,
 	b.table.show(n, a)
 	out.NodeId = n.id
 	out.SetEntryTimeout(entryTimeout)
-	out.SetAttrTimeout(attrTimeout)
+	out.SetAttrTimeout(a.timeout())
 	fillAttr(&out.Attr, n, a)
 	return n, nil
 }
@@ -161,7 +161,7 @@ func (b *bridge) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse.A
 	if err != nil {
 		return b.fail("setattr", n, err)
 	}
-	out.SetTimeout(attrTimeout)
+	out.SetTimeout(a.timeout())
 	fillAttr(&out.Attr, n, a)
 	return fuse.OK
 }

@@ -165,6 +165,57 @@ func TestWriteIndexFails(t *testing.T) {
 		if err := WriteIndex(&failing{after}, "m", "g", ix, tree.Path, ""); !errors.Is(err, errFull) {
 			t.Errorf("after %d bytes: %v", after, err)
 		}
+		if err := WriteColumns(&failing{after}, "m", "g", ix, tree.Path, ""); !errors.Is(err, errFull) {
+			t.Errorf("by columns, after %d bytes: %v", after, err)
+		}
+	}
+}
+
+// TestWriteColumns: the columns and the entries of the others are the index.
+func TestWriteColumns(t *testing.T) {
+	ix := Index{Tensors: []Tensor{
+		{Name: "w", DType: F32, Shape: []int64{2, 3}, NBytes: 24, File: "a", Offset: 1 << 62},
+		{Name: "turned", DType: I8, Shape: []int64{2, 3}, Strides: []int64{1, 2}, NBytes: 6, File: "a", Offset: 7},
+		{Name: "a \"block\"", DType: Q4_K, Shape: []int64{2, 256}, NBytes: 288, File: "b"},
+		{Name: "a/converted", DType: F16, Shape: []int64{1}, NBytes: 2},
+		{Name: "scalar", DType: F32, NBytes: 4, File: "b", Offset: 288},
+		{Name: "empty", DType: BF16, Shape: []int64{0}, File: "b", Offset: 292},
+	}}
+	tree := NewTree(ix.Tensors)
+	const want = `{"model": "org/m", "generation": "g", "error": null,
+"files": ["a","b"],
+"dtypes": ["F32","I8","Q4_K","F16","BF16"],
+"names": ["w","turned","a \"block\"","a/converted","scalar","empty"],
+"shapes": [[2,3],[2,3],[2,256],[1],[],[0]],
+"nbytes": [24,6,288,2,4,0],
+"dtype": [0,1,2,3,0,4],
+"file": [0,null,1,null,1,1],
+"offset": [4611686018427387904,null,0,null,288,292],
+"others": [{"name": "turned", "path": "turned", "dtype": "I8", "shape": [2,3], "strides": [1,2], "nbytes": 6, "file": "a", "offset": 7, "contiguous": false},` +
+		`{"name": "a/converted", "path": "a/converted", "dtype": "F16", "shape": [1], "strides": [1], "nbytes": 2, "file": null, "offset": null, "contiguous": true}]}
+`
+	var text strings.Builder
+	if err := WriteColumns(&text, "org/m", "g", &ix, tree.Path, ""); err != nil {
+		t.Fatal(err)
+	}
+	if text.String() != want {
+		t.Errorf("got\n%swant\n%s", text.String(), want)
+	}
+	text.Reset()
+	if err := WriteColumns(&text, "m", "g", &Index{}, nil, "bad \"magic\""); err != nil {
+		t.Fatal(err)
+	}
+	if !json.Valid([]byte(text.String())) || !strings.Contains(text.String(), `"error": "bad \"magic\""`) {
+		t.Errorf("of nothing: %s", text.String())
+	}
+}
+
+// TestColumnsName: no tensor is called so, whatever its name is.
+func TestColumnsName(t *testing.T) {
+	for _, name := range []string{ColumnsName, "%25index", "%", "%%index"} {
+		if EscapePath(name) == ColumnsName {
+			t.Errorf("the path of %q", name)
+		}
 	}
 }
 

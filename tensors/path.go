@@ -14,6 +14,10 @@ import (
 // IndexName is the file that lists the tensors of a folder's checkpoint.
 const IndexName = "index.json"
 
+// ColumnsName is the file that lists them by columns. It is no tensor's path: in
+// those, "%" is followed by two digits or by "~".
+const ColumnsName = "%index"
+
 // npySuffix is what the NPY form of a tensor's file ends in.
 const npySuffix = ".npy"
 

@@ -107,7 +107,7 @@ func (d *daemon) checkReads(t *testing.T, r *reader, uid int, model string, may 
 	t.Helper()
 	tensor := "tensor-of-" + filepath.Base(model)
 	for _, path := range []string{
-		d.model(model, "model.safetensors"), d.at("tensors", model, "index.json"),
+		d.model(model, "model.safetensors"), d.at("tensors", model, "index.json"), d.at("tensors", model, "%index"),
 		d.at("tensors", model, tensor), d.at("tensors", model, tensor+".npy"),
 	} {
 		_, err := r.read(path)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -134,7 +135,7 @@ func TestStat(t *testing.T) {
 			t.Errorf("a load changed mtime to %d, or the inode from %x to %x", st.Mtim.Sec, inode, st.Ino)
 		}
 		for path, mode := range map[string]uint32{
-			"models/m/config.json": unix.S_IFREG | 0o640, "tensors/m/index.json": unix.S_IFREG | 0o640,
+			"models/m/config.json": unix.S_IFREG | 0o640, "tensors/m/index.json": unix.S_IFREG | 0o640, "tensors/m/%index": unix.S_IFREG | 0o640,
 			"tensors/m/weight": unix.S_IFREG | 0o640, "tensors/m/weight.npy": unix.S_IFREG | 0o640,
 			"models/m": unix.S_IFDIR | 0o755, "tensors/m": unix.S_IFDIR | 0o750, "models": unix.S_IFDIR | 0o755,
 			".modelfs/status.json": unix.S_IFREG | 0o444,
@@ -147,6 +148,9 @@ func TestStat(t *testing.T) {
 		text := must(d.read(d.at("tensors/m/index.json")))(t)
 		if st := must(d.stat(d.at("tensors/m/index.json")))(t); st.Size != int64(len(text)) {
 			t.Errorf("index.json has %d bytes, stat says %d", len(text), st.Size)
+		}
+		if names := must(d.list(d.at("tensors/m")))(t); slices.Contains(names, "%index") {
+			t.Errorf("tensors/m lists %q: %%index is for programs", names)
 		}
 		if st := must(d.stat(d.at("tensors/m/weight.npy")))(t); st.Size != 4096+size-128 {
 			t.Errorf("weight.npy: stat says %d bytes", st.Size)

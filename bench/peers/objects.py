@@ -17,6 +17,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable
 
+import pages
 from measure import own_memory
 
 KEY = "bench-whisper-base"
@@ -129,12 +130,14 @@ def answer(words: list[str]) -> dict:
 
 def serve() -> None:
     """Imports take longer than all that is measured. This process does nothing itself: its children begin with
-    what it imported, and without a thread."""
+    what it imported, and without a thread; and with its memory, as if they had imported it themselves."""
+    imported = pages.present()
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
             status = 1
             try:
+                pages.take(imported)
                 print(json.dumps(answer(line.rstrip("\n").split("\t"))), flush=True)
                 status = 0
             except Exception:  # noqa: BLE001 - whatever it is, the child ends here

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 
 	"github.com/modelfs/modelfs/fs"
@@ -15,10 +16,13 @@ import (
 	"github.com/modelfs/modelfs/tensors"
 )
 
-// index makes the index.json of a checkpoint; of a model without a primary one
-// when cp is nil: it lists no tensors.
-func (f *tensorsFolder) index(ctx context.Context, cp *catalog.Checkpoint) (fs.Entry, error) {
-	i := &indexFile{model: f.model, as: f.as, cp: cp}
+// form writes an index in one of its forms.
+type form func(w io.Writer, model, generation string, ix *tensors.Index, path func(ordinal int) string, indexError string) error
+
+// index makes the index of a checkpoint; of a model without a primary one when cp
+// is nil: it lists no tensors.
+func (f *tensorsFolder) index(ctx context.Context, cp *catalog.Checkpoint, form form) (fs.Entry, error) {
+	i := &indexFile{model: f.model, as: f.as, cp: cp, form: form}
 	ix, err := i.indexed(ctx)
 	if err != nil {
 		return nil, err
@@ -27,12 +31,14 @@ func (f *tensorsFolder) index(ctx context.Context, cp *catalog.Checkpoint) (fs.E
 	return i, nil
 }
 
-// indexFile is index.json for one generation of a checkpoint. Its text is made
-// when it is opened and belongs to the handle; it has no blocks.
+// indexFile is index.json, or %index, for one generation of a checkpoint. Its text is made when
+// a handle is first read, and belongs to that: the kernel keeps the pages of a
+// generation, so that most opens need none. It has no blocks.
 type indexFile struct {
 	model *catalog.Model
 	as    variant
 	cp    *catalog.Checkpoint
+	form  form
 	gen   uint64
 	size  atomic.Int64 // of the text, once it was made
 }
@@ -54,21 +60,23 @@ func (i *indexFile) indexed(ctx context.Context) (*catalog.Indexed, error) {
 	return ix, fail(err)
 }
 
-// write makes the text.
-func (i *indexFile) write(ctx context.Context, w io.Writer) error {
+// current is what the text is made of, if it still is of this generation.
+func (i *indexFile) current(ctx context.Context) (*catalog.Indexed, error) {
 	ix, err := i.indexed(ctx)
-	if err != nil {
-		return err
+	if err == nil && ix.Hash() != i.gen {
+		return nil, fs.ErrStale
 	}
-	if ix.Hash() != i.gen {
-		return fs.ErrStale
-	}
+	return ix, err
+}
+
+// write makes the text.
+func (i *indexFile) write(w io.Writer, ix *catalog.Indexed) error {
 	var text string
 	if ix.Err != nil {
 		text = ix.Err.Error()
 	}
 	path := func(n int) string { return ix.Tree.Path(n) }
-	if err := tensors.WriteIndex(w, i.model.Name()+i.as.suffix(), ix.Generation, i.as.index(ix.Index), path, text); err != nil {
+	if err := i.form(w, i.model.Name()+i.as.suffix(), ix.Generation, i.as.index(ix.Index), path, text); err != nil {
 		return fmt.Errorf("index of %s: %w", i.model.Name(), err)
 	}
 	return nil
@@ -80,8 +88,12 @@ func (i *indexFile) Attr(ctx context.Context) (fs.Attr, error) {
 		return fs.Attr{}, err
 	}
 	if i.size.Load() == 0 {
+		ix, err := i.current(ctx)
+		if err != nil {
+			return fs.Attr{}, err
+		}
 		var n counter
-		if err := i.write(ctx, &n); err != nil {
+		if err := i.write(&n, ix); err != nil {
 			return fs.Attr{}, err
 		}
 		i.size.Store(int64(n))
@@ -100,12 +112,8 @@ func (i *indexFile) stat(ctx context.Context) (fs.Attr, error) {
 		a.Mode &= 0o444 // a folder's bits, without the search permission
 		return a, nil
 	}
-	ix, err := i.indexed(ctx)
-	if err != nil {
+	if _, err := i.current(ctx); err != nil {
 		return fs.Attr{}, err
-	}
-	if ix.Hash() != i.gen {
-		return fs.Attr{}, fs.ErrStale
 	}
 	st, err := i.cp.Stat(ctx)
 	if err != nil {
@@ -115,13 +123,16 @@ func (i *indexFile) stat(ctx context.Context) (fs.Attr, error) {
 }
 
 func (i *indexFile) Open(ctx context.Context, _ fs.Caller, _ bool) (fs.Content, error) {
-	var b bytes.Buffer
-	b.Grow(int(i.size.Load()))
-	if err := i.write(ctx, &b); err != nil {
+	ix, err := i.current(ctx)
+	if err != nil {
 		return nil, err
 	}
-	i.size.Store(int64(b.Len()))
-	return text{bytes.NewReader(b.Bytes())}, nil
+	return indexText{sync.OnceValues(func() ([]byte, error) {
+		var b bytes.Buffer
+		b.Grow(int(i.size.Load()))
+		err := i.write(&b, ix)
+		return b.Bytes(), err
+	})}, nil
 }
 
 // counter measures what is written to it.
@@ -132,7 +143,16 @@ func (c *counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// text is content that lies in the daemon's memory while it is open.
-type text struct{ *bytes.Reader }
+// indexText is content that is made at its first read, and lies in the daemon's
+// memory from then on while it is open.
+type indexText struct{ make func() ([]byte, error) }
 
-func (text) Close() {}
+func (t indexText) ReadAt(p []byte, off int64) (int, error) {
+	b, err := t.make()
+	if err != nil {
+		return 0, err
+	}
+	return bytes.NewReader(b).ReadAt(p, off)
+}
+
+func (indexText) Close() {}

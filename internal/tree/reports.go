@@ -63,11 +63,13 @@ func (r *report) Open(ctx context.Context, c fs.Caller, _ bool) (fs.Content, err
 	if err != nil {
 		return nil, fail(err)
 	}
-	return stream{text{bytes.NewReader(b)}}, nil
+	return stream{bytes.NewReader(b)}, nil
 }
 
-// stream is text whose size stat does not know.
-type stream struct{ text }
+// stream is text in the daemon's memory, whose size stat does not know.
+type stream struct{ *bytes.Reader }
+
+func (stream) Close() {}
 
 func (stream) Streamed() {}
 

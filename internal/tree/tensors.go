@@ -85,8 +85,13 @@ func (f *tensorsFolder) Lookup(ctx context.Context, name string) (fs.Entry, erro
 	if err != nil {
 		return nil, err
 	}
-	if name == "index.json" && f.dir == "" && f.above == "" {
-		return f.index(ctx, cp)
+	if f.dir == "" && f.above == "" {
+		switch name {
+		case tensors.IndexName:
+			return f.index(ctx, cp, tensors.WriteIndex)
+		case tensors.ColumnsName: // not listed
+			return f.index(ctx, cp, tensors.WriteColumns)
+		}
 	}
 	if f.top() || f.above != "" {
 		if e, ok := f.leading(cps, join(f.above, name)); ok {
@@ -138,7 +143,7 @@ func (f *tensorsFolder) list(ctx context.Context) ([]fs.DirEntry, error) {
 	}
 	var out []fs.DirEntry
 	if f.dir == "" && f.above == "" {
-		out = append(out, fs.DirEntry{Name: "index.json"})
+		out = append(out, fs.DirEntry{Name: tensors.IndexName})
 	}
 	if f.top() || f.above != "" {
 		out = append(out, f.others(cps)...)

@@ -137,7 +137,7 @@ func fail(err error) error {
 
 // own returns the attributes of a folder or report without an origin.
 func (t *Tree) own(mode uint32) fs.Attr {
-	return fs.Attr{Mode: mode, Uid: t.uid, Gid: t.gid, Mtime: t.born, Atime: t.born}
+	return fs.Attr{Mode: mode, Uid: t.uid, Gid: t.gid, Mtime: t.born, Atime: t.born, Constant: true}
 }
 
 // shown returns the attributes of an entry with an origin.

@@ -51,6 +51,7 @@ _TYPES = [
 ]
 
 BY_NAME = {t.name: t for t in _TYPES}
+_BY_TORCH = {t.torch: t for t in _TYPES}
 
 # What safetensors' own reader takes; the rest is written as bytes there.
 IN_SAFETENSORS = frozenset(BY_NAME) - {"C128"}
@@ -113,8 +114,7 @@ def torch_carrier(dtype: torch.dtype) -> tuple[np.dtype[Any], torch.dtype | None
     """The type of an array of which torch.from_numpy makes a tensor of a type; and, where numpy lacks that,
     the type as which the tensor is to be viewed then. An array of a shape at an offset and from_numpy take
     half the time of torch.frombuffer and view."""
-    name = name_of_torch(dtype)
-    known = BY_NAME[name] if name is not None else None
+    known = _BY_TORCH.get(str(dtype).removeprefix("torch."))  # without a look at all that torch has
     if known is not None and known.numpy is not None:
         return np.dtype(known.numpy), None
     return np.dtype(f"<i{dtype.itemsize}"), dtype

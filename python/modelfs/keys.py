@@ -163,7 +163,8 @@ def _of_code(code: types.CodeType) -> tuple[str, frozenset[str]]:
             _codes.clear()
         h = hashlib.sha256()
         _feed(h.update, code)
-        known = _codes[id(code)] = (code, h.hexdigest(), frozenset(_assigned(code)))
+        assigned = _assigned(code) if code.co_freevars else ()
+        known = _codes[id(code)] = (code, h.hexdigest(), frozenset(assigned))
     return known[1], known[2]
 
 

@@ -15,13 +15,23 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 _PROT_READ, _PROT_WRITE = 1, 2
 _MAP_SHARED, _MAP_PRIVATE, _MAP_NORESERVE = 1, 2, 0x4000
+
+
+class _Mapping:
+    """What an array of mapped bytes keeps: numpy asks it where they are. An array type of ctypes is made anew
+    for every size, which takes longer than the mapping."""
+
+    __slots__ = ("__array_interface__", "__weakref__")
+
+    def __init__(self, address: int, size: int, writable: bool) -> None:
+        self.__array_interface__ = {"version": 3, "typestr": "|u1", "shape": (size,), "data": (address, not writable)}
+
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _mmap, _munmap = _libc.mmap, _libc.munmap
@@ -59,9 +69,7 @@ def _map(fd: int, size: int, protection: int, flags: int, writable: bool = True)
     if address is None or address == ctypes.c_void_p(-1).value:
         code = ctypes.get_errno()
         raise OSError(code, f"cannot map {size} bytes: {os.strerror(code)}")
-    memory: Any = (ctypes.c_ubyte * size).from_address(address)
+    memory = _Mapping(address, size, writable)
     unmap = weakref.finalize(memory, _munmap, address, size)
     unmap.atexit = False  # type: ignore[misc] # the process's end unmaps all, after everybody's last look
-    array: Bytes = np.frombuffer(memory, np.uint8)
-    array.flags.writeable = writable
-    return array
+    return np.asarray(memory)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import threading
 import weakref
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modelfs import collecting
+from modelfs import collecting, index
 from modelfs.dtypes import torch_carrier, torch_dtype
 from modelfs.errors import ModelBusy, ModelError, ModelNotFound, MountNotFound
 from modelfs.mapping import Bytes, map_private_path
@@ -54,53 +53,61 @@ class _Generation:
 
     def __init__(self, place: _Place) -> None:
         self.place = place
-        self._index = os.path.join(place.tensors, "index.json")
-        with _explained(place), open(self._index, "rb") as file:
-            self._inode = os.fstat(file.fileno()).st_ino  # each content has its own
-            index = json.load(file)
-        if index["error"]:
-            raise ModelError(f"{place.label}: {index['error']}")
-        self.id = str(index["generation"])
-        self.model = str(index["model"]).removesuffix(f"@{place.variant}")
+        with _explained(place):
+            self.index = index.read(place.tensors)
+        if self.index.error:
+            raise ModelError(f"{place.label}: {self.index.error}")
+        self.id = self.index.generation
+        self.model = self.index.model.removesuffix(f"@{place.variant}")
         self._lock = threading.Lock()
         self._maps: dict[str, Bytes] = {}  # by path; guarded by _lock, but for a look
-        self.entries: dict[str, dict[str, Any]] = {entry["name"]: entry for entry in index["tensors"]}
 
-    def tensor(self, entry: dict[str, Any]) -> Tensor:
+    def tensor(self, name: str) -> Tensor:
         """A tensor that lies in a weight file as it is, or one that has its bytes in its own file only."""
-        path, offset, strides = self._path(entry), entry["offset"] or 0, None
-        if entry["file"] is not None and not entry["contiguous"] and entry["strides"] is not None:
-            strides = tuple(entry["strides"])
+        ix = self.index
+        i = ix.ordinals[name]
+        file, offset, strides = ix.file[i], ix.offset[i] or 0, None
+        if file is not None:
+            path = self._weights(ix.files[file])
+        else:
+            entry = ix.others[name]
+            offset = entry["offset"] or 0
+            if entry["file"] is None:
+                path = os.path.join(self.place.tensors, entry["path"])
+            else:
+                path = self._weights(entry["file"])
+                strides = None if entry["strides"] is None else tuple(entry["strides"])
 
         def source() -> tuple[Bytes, int]:
             memory = self._maps.get(path)  # without the lock: it is there or it is not
             return (self.map(path) if memory is None else memory), offset
 
-        return Tensor(entry["name"], entry["dtype"], tuple(entry["shape"]), strides, entry["nbytes"], source)
+        return Tensor(name, ix.dtypes[ix.dtype[i]], tuple(ix.shapes[i]), strides, ix.nbytes[i], source)
 
-    def _path(self, entry: dict[str, Any]) -> str:
-        if entry["file"] is None:
-            return os.path.join(self.place.tensors, entry["path"])
-        return self.place.mount.path("models", self.model, entry["file"])
+    def _weights(self, file: str) -> str:
+        return self.place.mount.path("models", self.model, file)
 
     def state_dict(self) -> dict[str, TorchTensor]:
         """Tensor.torch for all. The usual ones are made right here, in half the time."""
         import torch
 
-        of, array = torch.from_numpy, np.ndarray
+        of, array, ix = torch.from_numpy, np.ndarray, self.index
+        known = [torch_dtype(name) for name in ix.dtypes]
+        carriers = [None if dtype is None else torch_carrier(dtype) for dtype in known]
+        maps: list[memoryview | None] = [None] * len(ix.files)
         tensors: dict[str, TorchTensor] = {}
-        maps: dict[str, Bytes] = {}
         with collecting.paused():
-            for name, entry in self.entries.items():
-                file, dtype = entry["file"], torch_dtype(entry["dtype"])
-                if file is None or dtype is None or not entry["contiguous"] or not entry["nbytes"]:
-                    tensors[name] = self.tensor(entry).torch()
+            columns = zip(ix.names, ix.shapes, ix.nbytes, ix.dtype, ix.file, ix.offset, strict=True)
+            for name, shape, nbytes, dtype, file, offset in columns:
+                carrier = carriers[dtype]
+                if file is None or offset is None or carrier is None or not nbytes:
+                    tensors[name] = self.tensor(name).torch()
                     continue
-                if file not in maps:
-                    maps[file] = self.map(self._path(entry))
-                carrier, view = torch_carrier(dtype)
-                t = of(array(entry["shape"], carrier, maps[file], entry["offset"]))
-                tensors[name] = t if view is None else t.view(view)
+                memory = maps[file]
+                if memory is None:
+                    memory = maps[file] = self.map(self._weights(ix.files[file])).data
+                t = of(array(shape, carrier[0], memory, offset))
+                tensors[name] = t if carrier[1] is None else t.view(carrier[1])
         return tensors
 
     def map(self, path: str) -> Bytes:
@@ -109,7 +116,7 @@ class _Generation:
             if path not in self._maps:
                 with _explained(self.place):
                     memory = map_private_path(path)
-                    if os.stat(self._index).st_ino != self._inode:
+                    if os.stat(self.index.path).st_ino != self.index.inode:
                         raise ModelError(
                             f"{self.place.label} was replaced since it was opened: refresh() has the new one"
                         )
@@ -118,8 +125,8 @@ class _Generation:
 
     @property
     def is_current(self) -> bool:
-        with _explained(self.place), open(self._index, "rb") as file:
-            return os.fstat(file.fileno()).st_ino == self._inode
+        with _explained(self.place):
+            return self.index.is_current
 
 
 class Model(Mapping[str, Tensor]):
@@ -160,20 +167,18 @@ class Model(Mapping[str, Tensor]):
         return self._id
 
     def __getitem__(self, name: str) -> Tensor:
-        try:
-            entry = self._current().entries[name]
-        except KeyError:
-            raise KeyError(f"{self.name} has no tensor {name!r}") from None
-        return self._current().tensor(entry)
+        if name not in self:
+            raise KeyError(f"{self.name} has no tensor {name!r}")
+        return self._current().tensor(name)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._current().entries
+        return name in self._current().index.ordinals
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._current().entries)
+        return iter(self._current().index.ordinals)
 
     def __len__(self) -> int:
-        return len(self._current().entries)
+        return len(self._current().index.ordinals)
 
     def __hash__(self) -> int:
         return id(self)
@@ -182,13 +187,13 @@ class Model(Mapping[str, Tensor]):
         return self is other
 
     def __repr__(self) -> str:
-        what = "closed" if self._open is None else f"{len(self._open.entries)} tensors"
+        what = "closed" if self._open is None else f"{len(self)} tensors"
         return f"<modelfs.Model {self.name}: {what}>"
 
     @property
     def nbytes(self) -> int:
         """The size of all tensors."""
-        return sum(entry["nbytes"] for entry in self._current().entries.values())
+        return sum(self._current().index.nbytes)
 
     def state_dict(self) -> dict[str, TorchTensor]:
         """torch tensors by name, over the shared memory. Writes to them are this process's own."""

@@ -60,10 +60,15 @@ def parse(table: str) -> list[Entry]:
     return entries
 
 
-def mounts() -> list[Entry]:
-    """The mounts that this process sees."""
-    with open("/proc/self/mountinfo", errors="surrogateescape") as table:
-        return parse(table.read())
+def mounts(device: int | None = None) -> list[Entry]:
+    """The mounts that this process sees; those of one device alone if that is named, since a machine
+    with containers has hundreds."""
+    with open("/proc/self/mountinfo", "rb", buffering=0) as file:
+        table = os.fsdecode(file.read())
+    if device is not None:
+        field = f" {os.major(device)}:{os.minor(device)} "
+        return parse("\n".join(line for line in table.split("\n") if field in line))
+    return parse(table)
 
 
 def _unescape(text: str) -> str:

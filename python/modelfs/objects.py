@@ -175,8 +175,9 @@ class _Job:
         except MountNotFound as error:
             return self._alone(self.load_fn, error)
         name = keys.object_path(self.key, keys.digest(self.ident[_LOAD_FN], self.version))
-        path = os.path.join(folder, name)
-        found = attach(path)
+        path = os.path.join(folder.path, name)
+        with folder:
+            found = attach(path, folder)
         return found[0] if found else self._load(mount, path)
 
     def _load(self, mount: Mount, path: str) -> object:
@@ -227,24 +228,23 @@ class _Job:
         return made
 
 
-def objects_folder(mount: Mount) -> str:
-    """The folder of this user's objects. MountNotFound if there is none, UntrustedObject if the mount is not one
-    of root's or this user's: nothing is given to such a one, and nothing taken."""
+def objects_folder(mount: Mount) -> trusting.Folder:
+    """The folder of this user's objects, held. MountNotFound if there is none, UntrustedObject if the mount is
+    not one of root's or this user's: nothing is given to such a one, and nothing taken."""
     path = mount.path("objects", str(os.geteuid()))
     try:
         with mount.explained():
-            st = os.stat(path, follow_symlinks=False)
+            return trusting.Folder(path)
     except FileNotFoundError as error:
         why = f"{mount.point} has no folder objects: its modelfs cannot share objects"
         raise MountNotFound(errno.ENOENT, why) from error
-    trusting.check_mount(st, path)
-    return path
 
 
-def attach(path: str) -> tuple[object] | None:
-    """The object of a file, once it is sealed; None if there is none."""
+def attach(path: str, folder: trusting.Folder | None = None) -> tuple[object] | None:
+    """The object of a file, once it is sealed; None if there is none. The folder is one that is held of the
+    same mount."""
     try:
-        fd = trusting.open_trusted(path)
+        fd = trusting.open_trusted(path, folder)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -212,7 +212,9 @@ def _reduce_array(a: Array) -> Any:  # noqa: ANN401
         return NotImplemented
     order = "C" if a.flags.c_contiguous or not a.flags.f_contiguous else "F"
     flat = (np.ascontiguousarray(a) if order == "C" else a.T).reshape(-1).view(np.uint8)
-    return _array_of, (pickle.PickleBuffer(flat.data), a.dtype, a.shape, order)
+    # Of the array, not of its memoryview: one that is collected as a part of a cycle, which a pickler is, while
+    # the buffer exports it, brings the process down (CPython clears what the buffer then releases).
+    return _array_of, (pickle.PickleBuffer(flat), a.dtype, a.shape, order)
 
 
 def _array_of(buffer: memoryview, dtype: np.dtype[Any], shape: tuple[int, ...], order: Any) -> Array:  # noqa: ANN401

@@ -24,21 +24,14 @@ from modelfs.publish import PARAMETER, REQUIRES_GRAD, Table
 Order = Literal["C", "F"]
 
 
-class _Unpickler(pickle.Unpickler):
-    parts: list[Any]
-
-    def persistent_load(self, number: int) -> Any:  # noqa: ANN401 - it is any object
-        return self.parts[number]
-
-
 def load(memory: Bytes) -> Any:  # noqa: ANN401 - it is what load_fn made
     """The object of a file that may be trusted: unpickling runs code."""
     with collecting.paused():
         view = memory.data
         where = container.parse(view)
         table = Table.load(where.table)
-        unpickler = _Unpickler(io.BytesIO(where.skeleton), buffers=_buffers(view, table, where.payload))
-        unpickler.parts = _parts(memory, table, where.payload)
+        unpickler = pickle.Unpickler(io.BytesIO(where.skeleton), buffers=_buffers(view, table, where.payload))
+        unpickler.persistent_load = _parts(memory, table, where.payload).__getitem__  # type: ignore[method-assign]
         loaded, extras = unpickler.load()
         for tensor, extra in extras:
             hooks = extra.pop("_backward_hooks", None)
@@ -93,20 +86,21 @@ def _tensors(memory: Bytes, table: Table, payload: int, made: list[Any]) -> None
 
     # Local names: this loop is most of the time that attaching takes.
     of, make, parameter, array = torch.from_numpy, torch.Tensor._make_subclass, torch.nn.Parameter, np.ndarray
+    data = memory.data  # which an array is sooner made of than of another array
     for name, flags, rows in table.groups:
         carrier, view = torch_carrier(getattr(torch, name))
         grad = bool(flags & REQUIRES_GRAD)
         if view is not None or (grad and not flags & PARAMETER):  # the less usual ones
             for number, offset, shape in rows:
-                t = of(array(shape, carrier, memory, payload + offset))
+                t = of(array(shape, carrier, data, payload + offset))
                 t = t if view is None else t.view(view)
                 made[number] = make(parameter, t, grad) if flags & PARAMETER else t.requires_grad_(grad)
         elif flags & PARAMETER:
             for number, offset, shape in rows:
-                made[number] = make(parameter, of(array(shape, carrier, memory, payload + offset)), grad)
+                made[number] = make(parameter, of(array(shape, carrier, data, payload + offset)), grad)
         else:
             for number, offset, shape in rows:
-                made[number] = of(array(shape, carrier, memory, payload + offset))
+                made[number] = of(array(shape, carrier, data, payload + offset))
     _views(memory, table, payload, made)
 
 

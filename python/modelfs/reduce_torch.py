@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import copyreg
+import functools
 import io
 import pickle
 import sys
 import warnings
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 from modelfs.dtypes import BY_NAME
@@ -54,9 +57,54 @@ def reduce(o: Any, copies: list[str]) -> Any:  # noqa: ANN401 - what pickle take
         return NotImplemented
     if isinstance(o, (torch.jit.ScriptModule, torch.jit.ScriptFunction)):
         return _reduce_script(o, copies)
-    if isinstance(o, torch.nn.Module) and _parametrized(o):
-        return _blank_parametrized, (type(o).__mro__[1], list(o.parametrizations)), o.__dict__
+    if isinstance(o, torch.nn.Module):
+        if _parametrized(o):
+            return _blank_parametrized, (type(o).__mro__[1], list(o.parametrizations)), o.__dict__
+        return _reduce_module(o)
     return NotImplemented
+
+
+def _reduce_module(o: Any) -> Any:  # noqa: ANN401
+    """A module as pickle has it, but for its dozen dictionaries of hooks, which are empty but for one module in a
+    thousand: to make each of them by a call of its own, and to look afterwards whether it is there, as
+    Module.__setstate__ does, is half of what it takes to make a model of many modules."""
+    torch: Any = sys.modules["torch"]
+    reduced = o.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+    if len(reduced) != 5 or reduced[0] is not copyreg.__newobj__ or type(reduced[2]) is not dict:  # type: ignore[attr-defined] # as copyreg has it
+        return reduced
+    if type(o).__setstate__ is not torch.nn.Module.__setstate__:
+        return reduced
+    state = reduced[2]
+    empty = tuple(k for k in _hooks() if type(state.get(k)) is OrderedDict and not state[k])
+    rest = {k: v for k, v in state.items() if k not in empty}
+    return *reduced[:2], (_version(), _same(empty), rest), *reduced[3:], _restore_module
+
+
+@functools.cache
+def _version() -> str:
+    return str(sys.modules["torch"].__version__)  # which is of a class that parses it to compare it
+
+
+@functools.cache
+def _hooks() -> list[str]:
+    """What of every module's attributes are hooks."""
+    return [k for k, v in sys.modules["torch"].nn.Module().__dict__.items() if type(v) is OrderedDict]
+
+
+@functools.cache
+def _same(names: tuple[str, ...]) -> tuple[str, ...]:
+    """One tuple for all that are equal: pickle has it once."""
+    return names
+
+
+def _restore_module(module: Any, state: tuple[str, tuple[str, ...], dict[str, Any]]) -> None:  # noqa: ANN401
+    version, empty, rest = state
+    for name in empty:
+        rest[name] = OrderedDict()
+    if version == _version():
+        module.__dict__.update(rest)
+    else:  # which knows what has come since
+        module.__setstate__(rest)
 
 
 def _reduce_script(o: Any, copies: list[str]) -> Any:  # noqa: ANN401

@@ -13,6 +13,7 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import functools
 import math
 import os
 import platform
@@ -57,10 +58,14 @@ _MEMBARRIER_GLOBAL_EXPEDITED = 2
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 
 # What sleeps lets other threads run; what is quick must not wait for them to let go again.
-_sleeping = ctypes.CDLL(None, use_errno=True).syscall
-_quick = ctypes.PyDLL(None, use_errno=True).syscall
+# Neither looks at errno, which ctypes keeps in a dictionary of the thread: what is not done often is not in any
+# cache when a frame has gone through them, and everything that a frame passes then counts tenfold.
+_sleeping = ctypes.CDLL(None).syscall
+_quick = ctypes.PyDLL(None).syscall
+_asking = ctypes.CDLL(None, use_errno=True).syscall
 _sleeping.restype, _sleeping.argtypes = ctypes.c_long, [ctypes.c_long] * 5
 _quick.restype, _quick.argtypes = ctypes.c_long, [ctypes.c_long] * 4
+_asking.restype, _asking.argtypes = ctypes.c_long, [ctypes.c_long] * 5
 _renaming = ctypes.CDLL(None, use_errno=True).syscall
 _renaming.restype, _renaming.argtypes = ctypes.c_long, [ctypes.c_long] * 6
 
@@ -86,6 +91,16 @@ def fence() -> None:
 
 
 _private = np.zeros(1, np.uint32)
+_Limit = ctypes.c_int64 * 2
+
+
+@functools.cache
+def _can_wait() -> bool:
+    """Whether the system waits for words: a sandbox may refuse it. This one is another already."""
+    if _asking(_FUTEX, _private.ctypes.data, _FUTEX_WAIT, 1, 0) == 0:
+        return True
+    return ctypes.get_errno() in (errno.EAGAIN, errno.EINTR)
+
 
 # Whether the processor keeps loads in their order, and stores: only a slot's first bytes need a fence then,
 # which may be written by non-temporal stores. Who uses those has a fence after the last one.
@@ -194,16 +209,20 @@ class Ring:
         return self._words[_WAKE]
 
     @property
-    def state(self) -> int:
-        return self._words[_STATE]
-
-    @property
     def head(self) -> int:
         return self.longs[_HEAD]
 
     @property
     def generation(self) -> int:
         return self.longs[_GENERATION]
+
+    def glance(self) -> tuple[int, int, int]:
+        """The futex word, the state, and after them the head: no frame comes after the end."""
+        words = self._words
+        word, state = words[_WAKE], words[_STATE]
+        if not ORDERED:
+            fence()
+        return word, state, self.longs[_HEAD]
 
     def array(self, n: int) -> Array:
         """The slot of frame n."""
@@ -254,7 +273,12 @@ class Ring:
         if not ORDERED:
             fence()
         longs[_HEAD] = n
-        self._tell()
+        # _tell, without a call: what is called here was last called a frame ago.
+        if not ORDERED:
+            fence()
+        words = self._words
+        words[_WAKE] = (words[_WAKE] + 1) & 0xFFFFFFFF
+        _quick(_FUTEX, self._wake, _FUTEX_WAKE, _EVERYBODY)
 
     def end(self, state: int) -> None:
         """Changes the state, and wakes readers to see it."""
@@ -274,12 +298,10 @@ class Ring:
     def wait(self, word: int, seconds: float) -> None:
         """Sleeps while the futex word is ``word``, or for less. Where the system cannot wait so it pauses a
         little, each time for longer."""
-        if not self._pause:
-            limit = (ctypes.c_int64 * 2)(*divmod(int(seconds * 1e9), 10**9))
-            if _sleeping(_FUTEX, self._wake, _FUTEX_WAIT, word, ctypes.addressof(limit)) == 0:
-                return
-            if ctypes.get_errno() in (errno.EAGAIN, errno.EINTR, errno.ETIMEDOUT):
-                return
+        if not self._pause and _can_wait():
+            limit = _Limit(*divmod(int(seconds * 1e9), 10**9))
+            _sleeping(_FUTEX, self._wake, _FUTEX_WAIT, word, ctypes.addressof(limit))  # why it ends is all the same
+            return
         self._pause = min(max(2 * self._pause, 20e-6), 1e-3)
         if self.word == word:
             time.sleep(min(self._pause, seconds))

@@ -58,6 +58,7 @@ class Stream:
         self.shape, self.dtype, self.slots, self.nbytes = layout.shape, layout.dtype, layout.slots, layout.frame
         self._fd = fd
         self._ring = Ring(layout, memory)
+        self._open = True
         self._release = weakref.finalize(self, os.close, fd)
         self._release.atexit = False  # type: ignore[misc] # the process's end closes it
 
@@ -101,17 +102,18 @@ class Stream:
 
     @property
     def closed(self) -> bool:
-        return not self._release.alive
+        return not self._open
 
     def close(self) -> None:
         """Ends the use of the stream. Arrays of its frames stay valid memory."""
+        self._open = False
         self._release()
 
     def __repr__(self) -> str:
         return f"<modelfs.{type(self).__name__} {self.path} {self.dtype}{list(self.shape)} {self.slots} slots>"
 
     def _usable(self) -> Ring:
-        if self.closed:
+        if not self._open:
             raise ValueError(f"{self.path} was closed")
         return self._ring
 
@@ -183,7 +185,7 @@ _writers: weakref.WeakSet[StreamWriter] = weakref.WeakSet()
 def _forget_writers() -> None:
     """In a child: its copy of the descriptor would keep the lock when the producer is gone."""
     for writer in list(_writers):
-        writer._release()
+        Stream.close(writer)
     _writers.clear()
 
 
@@ -345,10 +347,8 @@ class StreamReader(Stream):
     def _look(self, newest: bool) -> tuple[Frame | None, int, bool]:
         """The next frame if there is one; the futex word as it was before; whether the stream has ended."""
         shared = self._usable()
-        word, state = shared.word, shared.state  # before the frames: none comes after the end
-        if not ring.ORDERED:
-            ring.fence()
-        n = self._choose(shared, newest)
+        word, state, head = shared.glance()
+        n = self._choose(shared, newest, head)
         if n:
             self.missed += max(0, n - self._last - 1)
             self._last, self._begun = n, True
@@ -357,10 +357,9 @@ class StreamReader(Stream):
             raise StreamReplaced(errno.ESTALE, f"{self.path} was replaced by a stream of another layout: open it again")
         return None, word, state == ring.CLOSED
 
-    def _choose(self, shared: Ring, newest: bool) -> int:
+    def _choose(self, shared: Ring, newest: bool, head: int) -> int:
         """The number of the frame that comes next, 0 if there is none yet."""
         first = max(self._last, 1) if newest and not self._begun else self._last + 1
-        head = shared.head
         while head >= first:
             # The slot of the oldest frame may be being filled anew.
             n = head if newest or head - first > self.slots - 2 else first

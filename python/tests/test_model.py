@@ -16,6 +16,7 @@ from models import ARCHIVE, BF16, QUANTS, SMALL
 from mounts import Mount, eventually
 
 import modelfs
+from modelfs import index
 
 ARRAYS = models.arrays()
 
@@ -33,6 +34,19 @@ def test_is_a_mapping(mount: Mount) -> None:
         assert repr(t) == "<modelfs.Tensor layer.weight F32[64, 48]>"
         with pytest.raises(KeyError, match="small has no tensor 'nothing'"):
             model["nothing"]
+
+
+@pytest.mark.parametrize("name", [SMALL, ARCHIVE, QUANTS, f"{SMALL}@f16"])
+def test_both_forms_of_the_index(mount: Mount, name: str) -> None:
+    """What the columns say is what index.json says, which an older daemon has alone."""
+    folder = str(mount.point / "tensors" / name)
+    columns, rows = (vars(index._read(os.path.join(folder, form))) for form in (index.COLUMNS, index.ROWS))
+    apart = ("path", "inode")
+    assert {k: v for k, v in columns.items() if k not in apart} == {k: v for k, v in rows.items() if k not in apart}
+    assert name == QUANTS or columns["names"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index, "COLUMNS", "there is none")
+        assert vars(index.read(folder)) == rows
 
 
 def test_numpy(mount: Mount) -> None:

@@ -312,11 +312,16 @@ def test_without_futex(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
         ctypes.set_errno(errno.ENOSYS)
         return -1
 
-    monkeypatch.setattr(ring, "_sleeping", refuse)
-    for n in (1, 2):
-        timer = soon(lambda n=n: put(writer, n, n))  # type: ignore[misc]
-        expect(reader.next(1), n)
-        timer.join()
+    monkeypatch.setattr(ring, "_asking", refuse)
+    monkeypatch.setattr(ring, "_sleeping", lambda *_: pytest.fail("it sleeps, and is never woken"))
+    ring._can_wait.cache_clear()
+    try:
+        for n in (1, 2):
+            timer = soon(lambda n=n: put(writer, n, n))  # type: ignore[misc]
+            expect(reader.next(1), n)
+            timer.join()
+    finally:
+        ring._can_wait.cache_clear()
     assert len(asked) == 1
 
 

@@ -102,12 +102,29 @@ def test_who_mounted_it(file: Path, monkeypatch: pytest.MonkeyPatch, user: int, 
     device = f"{os.major(st.st_dev)}:{os.minor(st.st_dev)}"
     line = MOUNTED.format(device=device, point="/somewhere", user=user)
     monkeypatch.setattr(trust, "_stand_in", None)
-    monkeypatch.setattr(trust, "mounts", lambda: mountpoint.parse(line))
+    monkeypatch.setattr(trust, "mounts", lambda _: mountpoint.parse(line))
     os.setxattr(file, trust.SEALED, b"1")
     if refuses:
         refused(file, f"mounted by user {user}")
     else:
         attach(str(file))
+
+
+def test_a_held_folder_vouches_for_its_own_mount_alone(file: Path, tmp_path: Path) -> None:
+    """The mount is not asked about again, but a file of another one is."""
+    asked: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trust, "check_mount", lambda _, path: asked.append(path))
+        with trust.Folder(str(file.parent)) as folder:
+            os.close(trust.open_trusted(str(file), folder))
+            assert asked == [str(file.parent)]
+            elsewhere = tmp_path / "file"
+            elsewhere.write_bytes(b"")
+            if elsewhere.stat().st_dev != file.stat().st_dev:
+                os.close(trust.open_trusted(str(elsewhere), folder))
+                assert asked == [str(file.parent), str(elsewhere)]
+    with pytest.raises(OSError, match="Not a directory"):
+        trust.Folder(str(file))
 
 
 def test_nothing_is_given_to_an_untrusted_mount(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:

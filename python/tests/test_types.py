@@ -17,7 +17,7 @@ from standin import StandIn
 
 import modelfs
 from modelfs import objects as sharing
-from modelfs import pickling
+from modelfs import pickling, reduce_torch
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 if HAS_TORCH:
@@ -85,6 +85,27 @@ def test_is_a_safetensors_file(stand_in: StandIn) -> None:
     read = {name: a for name, a in read.items() if not name.startswith("__pad__")}
     assert set(read) == {"w", "deep.0.b", "empty"} and (read["w"] == made["w"]).all()
     assert set(modelfs.tensors_of(str(file))) == set(read)
+
+
+@torch_only
+def test_modules_are_made_as_pickle_makes_them(stand_in: StandIn) -> None:
+    """Their empty dictionaries of hooks come by another way, and what a newer torch adds is added."""
+    first, file = share(
+        stand_in, "modules", lambda: torch.nn.Sequential(torch.nn.Linear(2, 2), torch_objects.Restored())
+    )
+    for version in (reduce_torch._version(), "0.1"):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(reduce_torch, "_version", lambda now=version: now)
+            made = again(file)
+        for ours, its in zip(made.modules(), first.modules(), strict=True):
+            types = {k: type(v) for k, v in vars(ours).items() if k != "restored"}
+            assert types == {k: type(v) for k, v in vars(its).items()}
+        assert made[0]._forward_hooks is not made[1]._forward_hooks is not made[0]._backward_hooks
+        assert made[1].restored
+        handle = made[0].register_forward_hook(lambda *_: torch.full((1,), 5.0))
+        assert made[0](torch.ones(2)).tolist() == [5]
+        handle.remove()
+        assert torch.equal(made[0](torch.ones(2)), first[0](torch.ones(2)))
 
 
 @torch_only

@@ -212,3 +212,13 @@ def cycles(o: nn.Module) -> bool:
 @case(TORCH, lambda: torch.compile(seeded(Tied)))
 def compiled(o: nn.Module) -> bool:
     return torch.equal(o._orig_mod(torch.ones(1, 4)), seeded(Tied)(torch.ones(1, 4)))
+
+
+class Restored(nn.Module):
+    """Has its own way of coming back."""
+
+    restored = False
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.restored = True
