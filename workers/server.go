@@ -78,6 +78,8 @@ const (
 	window = 64 << 20
 	buffer = 256 << 10
 	spare  = 64 << 20 // of a message, beside its tensors
+
+	streamWorkers = 8
 )
 
 // New makes a server and starts its models; it does not wait for them.
@@ -99,6 +101,8 @@ func New(cfg Config) *Server {
 		grpc.InitialWindowSize(window), grpc.InitialConnWindowSize(window),
 		grpc.ReadBufferSize(buffer), grpc.WriteBufferSize(buffer),
 		grpc.MaxConcurrentStreams(10_000),
+		// Calls find a goroutine whose stack has grown already; more have one of their own.
+		grpc.NumStreamWorkers(streamWorkers),
 		grpc.ConnectionTimeout(20 * time.Second),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
