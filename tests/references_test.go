@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/modelfs/modelfs/tests/internal/origin"
 	"github.com/modelfs/modelfs/tests/internal/weights"
 	tensor "github.com/modelfs/modelfs/workers/call"
 	"github.com/modelfs/modelfs/workers/caller"
@@ -189,40 +190,68 @@ func TestReferences(t *testing.T) {
 	}, normal, noPassthrough)
 }
 
-// TestReferenceLoads: a tensor that is not loaded is waited for, as long as the call
-// lasts, and other calls of the same user are served meanwhile, by the same helper.
+// TestReferenceLoads: a tensor that is not loaded, or not even known, is waited for, as
+// long as the call lasts, and other calls of the same user are served meanwhile, by the
+// same helper: more of them than it answers at a time give up before.
 func TestReferenceLoads(t *testing.T) {
 	p := newPlace(t, normal)
 	slow := p.slow()
-	file := slow.Add("a/model.safetensors", weights.Single('a', small))
+	const models = 70
+	users := []int{alice, 0}
+	held := map[string]*origin.File{}
+	nameOf := func(uid, i int) string { return fmt.Sprintf("a%d-%d", uid, i) }
+	for _, uid := range users {
+		for i := range models {
+			held[nameOf(uid, i)] = slow.Add(nameOf(uid, i)+"/model.safetensors", weights.Single('a', small))
+		}
+	}
 	slow.Add("b/model.safetensors", weights.Single('b', small))
 	d := p.start("--allow-other")
 	server := startReader(t, 0)
-	must(d.list(d.at("tensors/a")))(t) // its header has been read: to look a name up waits for that
-	file.Hold()
-	short := func(a *ReferArgs) { a.Limit = 200 * time.Millisecond }
-	if got := must(d.refer(server, alice, "tensors/a/weight", short))(t); !strings.HasPrefix(got.Refused, context.DeadlineExceeded.Error()) {
-		t.Errorf("while it is loaded: %+v", got)
+	for _, uid := range users {
+		must(d.list(d.at("tensors/" + nameOf(uid, 0))))(t) // its header has been read: to look a name up of the others waits for that
 	}
-	done := make(chan Referred, 1)
-	go func() {
-		got, err := d.refer(server, alice, "tensors/a/weight")
-		if err != nil {
-			t.Error(err)
+	for _, file := range held {
+		file.Hold()
+	}
+	for _, uid := range users {
+		tensorOf := func(i int) string { return "tensors/" + nameOf(uid, i) + "/weight" }
+		var calls sync.WaitGroup
+		for i := range models {
+			calls.Go(func() {
+				got, err := d.refer(server, uid, tensorOf(i), func(a *ReferArgs) { a.Limit = 300 * time.Millisecond })
+				if err != nil || !strings.Contains(got.Refused, context.DeadlineExceeded.Error()) {
+					t.Errorf("uid %d, model %d while it is loaded: %+v %v", uid, i, got, err)
+				}
+			})
 		}
-		done <- got
-	}()
-	if got := must(d.refer(server, alice, "tensors/b/weight"))(t); len(got.Content) != small-128 {
-		t.Errorf("another one meanwhile: %+v", got.Refused)
-	}
-	select {
-	case got := <-done:
-		t.Fatalf("it did not wait: %d bytes, %s", got.Bytes, got.Refused)
-	case <-time.After(20 * time.Millisecond):
-	}
-	file.Release()
-	if got := <-done; !bytes.Equal(got.Content, weights.Single('a', small)[128:]) {
-		t.Errorf("then: %d bytes, %s", got.Bytes, got.Refused)
+		calls.Wait()
+		done := make(chan Referred, 2)
+		for i := range 2 { // one whose header is known, and one whose is not
+			go func() {
+				got, err := d.refer(server, uid, tensorOf(i))
+				if err != nil {
+					t.Error(err)
+				}
+				done <- got
+			}()
+		}
+		if got := must(d.refer(server, uid, "tensors/b/weight"))(t); len(got.Content) != small-128 {
+			t.Errorf("uid %d: another one meanwhile: %+v", uid, got.Refused)
+		}
+		select {
+		case got := <-done:
+			t.Fatalf("uid %d: it did not wait: %d bytes, %s", uid, got.Bytes, got.Refused)
+		case <-time.After(20 * time.Millisecond):
+		}
+		for i := range 2 {
+			held[nameOf(uid, i)].Release()
+		}
+		for range 2 {
+			if got := <-done; !bytes.Equal(got.Content, weights.Single('a', small)[128:]) {
+				t.Errorf("uid %d: then: %d bytes, %s", uid, got.Bytes, got.Refused)
+			}
+		}
 	}
 }
 

@@ -16,13 +16,15 @@
 // What a helper hands over is believed no more than its user: it has to be a regular
 // file of the mount, opened as was asked for.
 //
-// No load is waited for in a helper. A tensor that is not loaded is opened with
-// O_NONBLOCK, again and again with growing pauses, until it is there, the limit is reached
-// or the caller goes away; so a slow tensor keeps none of its user's other calls waiting,
-// and nothing has to be killed for a call that is cancelled. To look a name up may wait,
-// though, for the header of a weight file that nobody has read yet: at a slow origin that
-// keeps the same user's other calls waiting, as a helper does one thing at a time. After
-// 30 seconds without an answer it is ended.
+// What waits, waits alone. A tensor that is not loaded is opened with O_NONBLOCK, again
+// and again with growing pauses, until it is there, the limit is reached or the caller
+// goes away. To look a name up may wait as well, for the header of a weight file that
+// nobody has read yet: it waits in a thread of the helper, or of this process, which is
+// interrupted when its caller goes away. A helper answers 64 questions at a time, in any
+// order, and this process opens as many for those that need no helper; who comes then
+// waits for one of them. A question that is given up is the helper's until the kernel lets
+// go of it. A helper that says nothing for 30 seconds after that is ended; one that waits
+// for the mount says so.
 //
 // # Sizes
 //
@@ -42,8 +44,8 @@
 //
 // # Locks
 //
-// Regions.mu, pool.mu and files.mu are leaves: nothing is opened, asked or waited for
-// under them. process.turn is held for one question, by whoever asks it.
+// Regions.mu, pool.mu, files.mu, process.mu, and a helper's answering.mu are leaves:
+// nothing is opened, asked or waited for under them.
 //
 // # Errors
 //

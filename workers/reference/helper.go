@@ -40,7 +40,7 @@ func HelperMain() {
 // 3, with the rights that it was started with, until that is closed or nobody has asked
 // for a while.
 func ServeHelper() error {
-	runtime.LockOSThread() // capabilities and the like are a thread's
+	runtime.LockOSThread() // the main thread's state is what others see of a process
 	if err := confine(); err != nil {
 		return err
 	}
@@ -60,36 +60,15 @@ func ServeHelper() error {
 	if err := reply(answer{}, -1); err != nil {
 		return err
 	}
-	for {
-		q, err := receive(b)
-		switch {
-		case errors.Is(err, errOver), errors.Is(err, unix.EAGAIN):
-			return nil
-		case err != nil:
-			return err
-		}
-		fd, err := q.open(root)
-		a := answer{id: q.id}
-		if err != nil {
-			a.errno = unix.EINVAL
-			errors.As(err, &a.errno)
-		}
-		err = reply(a, fd)
-		if fd >= 0 {
-			unix.Close(fd)
-		}
-		if err != nil {
-			return err
-		}
-	}
+	return answerQuestions(root, q.idle())
 }
 
-func (q question) open(root string) (int, error) {
+func (q question) open(root string, who *patient) (int, error) {
 	p, err := q.place()
 	if err != nil {
 		return -1, err
 	}
-	return openBelow(root, p, q.write)
+	return openBelow(root, p, q.write, who)
 }
 
 // confine gives up what a helper does not need. What it may open is up to its user,
@@ -101,6 +80,12 @@ func confine() error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("forbid tracing: %w", err)
 	}
+	return confineThread()
+}
+
+// confineThread does what is each thread's own. Threads are not made of the one that
+// main runs in, so each that opens files does it.
+func confineThread() error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("forbid new privileges: %w", err)
 	}

@@ -132,14 +132,14 @@ func closeAll(list []*open) {
 
 // lookBelow says which file a place is, if it may be opened with the rights of this
 // process: it is looked at and not opened. An error says nothing: opening says it.
-func lookBelow(root string, p Place, write bool) (identity, error) {
+func lookBelow(root string, p Place, write bool, who *patient) (identity, error) {
 	dir, err := openFolder(folderOf(root, p))
 	if err != nil {
 		return identity{}, err
 	}
 	defer unix.Close(dir)
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: beneath}
-	fd, err := again(func() (int, error) { return unix.Openat2(dir, p.path, &how) })
+	fd, err := who.again(func() (int, error) { return unix.Openat2(dir, p.path, &how) })
 	if err != nil {
 		return identity{}, err
 	}

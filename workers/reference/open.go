@@ -3,11 +3,7 @@
 
 package reference
 
-import (
-	"errors"
-
-	"golang.org/x/sys/unix"
-)
+import "golang.org/x/sys/unix"
 
 const sharedMemoryDir = "/dev/shm"
 
@@ -34,8 +30,9 @@ const beneath = unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_N
 
 // openBelow opens a regular file at a place, with the rights of this thread, or fails
 // with an errno. It follows no links, does not wait for whatever is no regular file, and
-// fails with EAGAIN while a tensor is being loaded: it has begun then.
-func openBelow(root string, p Place, write bool) (int, error) {
+// fails with EAGAIN while a tensor is being loaded: it has begun then. To look a name up
+// may wait, for the header of a weight file: then who can be interrupted, with EINTR.
+func openBelow(root string, p Place, write bool, who *patient) (int, error) {
 	dir, err := openFolder(folderOf(root, p))
 	if err != nil {
 		return -1, err
@@ -48,7 +45,7 @@ func openBelow(root string, p Place, write bool) (int, error) {
 	if write {
 		how.Flags |= unix.O_RDWR // a mapping that can be written has to be read, too
 	}
-	fd, err := again(func() (int, error) { return unix.Openat2(dir, p.path, &how) })
+	fd, err := who.again(func() (int, error) { return unix.Openat2(dir, p.path, &how) })
 	if err != nil {
 		return -1, err
 	}
@@ -68,14 +65,4 @@ func openBelow(root string, p Place, write bool) (int, error) {
 		return -1, err
 	}
 	return fd, nil
-}
-
-// again repeats what a signal interrupts: the runtime sends them itself.
-func again(call func() (int, error)) (int, error) {
-	for {
-		n, err := call()
-		if !errors.Is(err, unix.EINTR) {
-			return n, err
-		}
-	}
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -49,6 +50,7 @@ type Opener struct {
 	loadLimit   time.Duration
 	me          caller.User
 	pool        *pool
+	turns       chan struct{} // has a value for each open that needs no helper
 
 	mount atomic.Uint64 // the last mount at root that was seen to be FUSE
 	files *files
@@ -79,8 +81,10 @@ func NewOpener(o Options) (*Opener, error) {
 	}
 	p := &Opener{
 		root: o.Root, anyRoot: o.AnyRoot, command: o.Command, idle: or(o.Idle, time.Minute), loadLimit: or(o.LoadLimit, time.Minute), me: me,
-		// A helper does one thing at a time; more would only be threads.
-		environment: []string{"GOMAXPROCS=1"},
+		// One for each thread that waits for questions: with fewer, the one that gets the
+		// next question waits for the runtime to take it from the one before, 50 µs.
+		environment: []string{"GOMAXPROCS=" + strconv.Itoa(spareThreads)},
+		turns:       make(chan struct{}, maxQuestions),
 		files:       newFiles(o.NextKey), late: newLately(),
 	}
 	if p.command == nil {
@@ -107,8 +111,8 @@ func (o *Opener) Close() error {
 }
 
 // Open opens a place with a user's rights, to read, or to read and write. While a tensor
-// is loaded it waits, until ctx ends or the limit is reached: not in a helper, so that
-// one user's slow tensor keeps none of his other calls waiting.
+// is loaded it waits, until ctx ends or the limit is reached; it keeps no other call
+// waiting meanwhile.
 func (o *Opener) Open(ctx context.Context, user caller.User, place Place, write bool) (*os.File, error) {
 	f, _, err := o.open(ctx, user, place, write)
 	return f, err
@@ -117,7 +121,8 @@ func (o *Opener) Open(ctx context.Context, user caller.User, place Place, write 
 // shared opens a place of the mount for a call, or takes it as another call has opened it.
 func (o *Opener) shared(ctx context.Context, user caller.User, place Place, write bool) (*open, identity, error) {
 	if place.kind == inMount && o.own(user) {
-		if id, err := lookBelow(o.root, place, write); err == nil {
+		id, err := here(ctx, o, func(who *patient) (identity, error) { return lookBelow(o.root, place, write, who) })
+		if err == nil {
 			if f := o.late.take(id); f != nil {
 				return f, id, nil
 			}
@@ -137,25 +142,36 @@ func (o *Opener) shared(ctx context.Context, user caller.User, place Place, writ
 const firstPause, longestPause = time.Millisecond, 50 * time.Millisecond
 
 func (o *Opener) open(ctx context.Context, user caller.User, place Place, write bool) (*os.File, unix.Statx_t, error) {
-	var deadline time.Time
+	limited, cancel := context.WithTimeout(ctx, o.loadLimit)
+	defer cancel()
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
-		f, st, err := o.openNow(ctx, user, place, write)
-		if !errors.Is(err, unix.EAGAIN) {
-			return f, st, err
+		f, st, err := o.openNow(limited, user, place, write)
+		if errors.Is(err, unix.EAGAIN) {
+			select {
+			case <-time.After(pause):
+				continue
+			case <-limited.Done():
+				err = fmt.Errorf("open %s: wait until it is loaded: %w", place, ctx.Err())
+			}
 		}
-		now := time.Now()
-		if deadline.IsZero() {
-			deadline = now.Add(o.loadLimit)
+		if err != nil && limited.Err() != nil && ctx.Err() == nil {
+			err = fmt.Errorf("open %s: %w: it was not loaded within %v", place, ErrUnavailable, o.loadLimit)
 		}
-		if now.After(deadline) {
-			return nil, st, fmt.Errorf("open %s: %w: it was not loaded within %v", place, ErrUnavailable, o.loadLimit)
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return nil, st, fmt.Errorf("open %s: wait until it is loaded: %w", place, ctx.Err())
-		}
+		return f, st, err
 	}
+}
+
+// here does in this process what may wait for the mount, for whom that needs no helper.
+// As many may wait as in one.
+func here[V any](ctx context.Context, o *Opener, call func(*patient) (V, error)) (V, error) {
+	select {
+	case o.turns <- struct{}{}:
+	case <-ctx.Done():
+		var none V
+		return none, fmt.Errorf("%w: %d files are waited for: %w", ErrLimit, maxQuestions, ctx.Err())
+	}
+	defer func() { <-o.turns }()
+	return patiently(ctx, call)
 }
 
 // openNow fails with EAGAIN while the file is being loaded.
@@ -184,7 +200,7 @@ func (o *Opener) openNow(ctx context.Context, user caller.User, place Place, wri
 
 func (o *Opener) descriptor(ctx context.Context, user caller.User, place Place, write bool) (fd int, err error) {
 	if o.own(user) {
-		return openBelow(o.root, place, write)
+		return here(ctx, o, func(who *patient) (int, error) { return openBelow(o.root, place, write, who) })
 	}
 	if o.me.Uid != 0 {
 		return -1, fmt.Errorf("%w: this server runs as uid %d and opens files for that user only, with all of its groups; the caller is uid %d", ErrPermission, o.me.Uid, user.Uid)

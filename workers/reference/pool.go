@@ -127,9 +127,9 @@ func (p *pool) take(key string, user caller.User) (*slot, <-chan struct{}, error
 		if s.err != nil {
 			return
 		}
+		s.read()
 		<-s.ended
 		p.forget(s)
-		s.conn.Close()
 	})
 	return s, nil, nil
 }

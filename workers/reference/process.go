@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"sync"
 	"syscall"
 	"time"
 
@@ -21,23 +22,39 @@ import (
 
 const (
 	startLimit  = 30 * time.Second // until a helper says that it is there
-	answerLimit = 30 * time.Second // for one open, which does not wait: the mount hangs else
+	answerLimit = 30 * time.Second // until it says anything to what is taken back
 )
 
 // errEnded says that a helper has ended, or was ended: another one may be asked.
 var errEnded = errors.New("the helper has ended")
 
-// process is one running helper. It answers one question at a time.
+// process is one running helper.
 type process struct {
 	cmd   *exec.Cmd
 	conn  *net.UnixConn
+	raw   syscall.RawConn
 	ended chan struct{} // closed when it has been waited for
+	turns chan struct{} // has a value for each question that it has
 
-	turn   chan struct{} // holds one value while nobody asks
-	id     uint32        // of the last question; guarded by turn
-	since  time.Time     // of the oldest question that was given up; guarded by turn
-	record []byte        // guarded by turn
-	rights []byte        // guarded by turn
+	rights []byte // the reader's
+
+	mu    sync.Mutex
+	id    uint32            // guarded by mu: of the last question
+	asked map[uint32]*asked // guarded by mu: what it has not answered; nil: it never will
+}
+
+// asked is a question that a helper has.
+type asked struct {
+	answer chan opened // has room for the one
+	// guarded by process.mu:
+	takenBack time.Time // zero: somebody waits for the answer
+	heard     bool      // it has said that it knows that
+}
+
+// opened is what a question came to.
+type opened struct {
+	fd  int
+	err error
 }
 
 // startProcess starts a helper with a user's rights and waits until it is there.
@@ -55,8 +72,12 @@ func (o *Opener) startProcess(user caller.User) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: make a socket for a helper: %w", ErrUnavailable, err)
 	}
-	p := &process{ended: make(chan struct{}), turn: make(chan struct{}, 1), rights: make([]byte, unix.CmsgSpace(4*4))}
+	p := &process{ended: make(chan struct{}), turns: make(chan struct{}, maxQuestions), asked: map[uint32]*asked{}, rights: make([]byte, unix.CmsgSpace(4*4))}
 	p.conn = conn.(*net.UnixConn) //nolint:errcheck // it is one of AF_UNIX
+	if p.raw, err = p.conn.SyscallConn(); err != nil {
+		p.conn.Close()
+		return nil, fmt.Errorf("%w: make a socket for a helper: %w", ErrUnavailable, err)
+	}
 	p.cmd = &exec.Cmd{
 		Path: o.command[0], Args: o.command, Env: o.environment, Dir: "/", Stderr: os.Stderr, ExtraFiles: []*os.File{theirs},
 		SysProcAttr: &syscall.SysProcAttr{
@@ -81,7 +102,6 @@ func (o *Opener) startProcess(user caller.User) (*process, error) {
 		<-p.ended
 		return nil, notStarted(user, fmt.Errorf("%w (%v; a program that embeds a server calls reference.HelperMain)", err, p.cmd.ProcessState))
 	}
-	p.turn <- struct{}{}
 	return p, nil
 }
 
@@ -98,7 +118,7 @@ func (p *process) greet(root string, idle time.Duration) error {
 		return err
 	}
 	q := question{kind: asksRoot, id: uint32(max(idle.Milliseconds(), 1)), path: root}
-	if err := p.send(q); err != nil {
+	if _, err := p.send(q); err != nil {
 		return err
 	}
 	a, fd, err := p.receive()
@@ -108,7 +128,10 @@ func (p *process) greet(root string, idle time.Duration) error {
 	if err == nil && (a != answer{} || fd >= 0) {
 		err = errWire
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return p.conn.SetReadDeadline(time.Time{})
 }
 
 // end ends the helper; ended is closed soon. Again does no harm.
@@ -117,83 +140,175 @@ func (p *process) end() {
 	p.cmd.Process.Kill()
 }
 
-// ask has a file opened. Errors are errno's, errEnded, or the context's.
+// ask has a file opened. Errors are errno's, errEnded, ErrLimit, or the context's.
 func (p *process) ask(ctx context.Context, place Place, write bool) (int, error) {
+	if p.hangs(time.Now()) {
+		p.end()
+		return -1, errEnded
+	}
 	select {
-	case <-p.turn:
+	case p.turns <- struct{}{}:
 	case <-p.ended:
 		return -1, errEnded
 	case <-ctx.Done():
+		return -1, fmt.Errorf("%w: the user waits for %d files: %w", ErrLimit, maxQuestions, ctx.Err())
+	}
+	id, a := p.begin()
+	if a == nil {
+		return -1, errEnded
+	}
+	q := question{kind: place.kind, write: write, id: id, path: place.path}
+	for {
+		sent, err := p.send(q)
+		if err != nil {
+			p.end() // then the reader answers
+		}
+		if sent || err != nil {
+			break
+		}
+		select {
+		case <-time.After(time.Millisecond): // it has not read so many yet
+		case <-p.ended:
+			return -1, errEnded
+		case <-ctx.Done():
+			p.forget(id)
+			return -1, ctx.Err()
+		}
+	}
+	select {
+	case o := <-a.answer:
+		return o.fd, o.err
+	case <-ctx.Done():
+		p.takeBack(id, a)
 		return -1, ctx.Err()
 	}
-	defer func() { p.turn <- struct{}{} }()
-	now := time.Now()
-	if !p.since.IsZero() && now.Sub(p.since) > answerLimit {
-		p.end() // whoever asked before had less patience
-		return -1, errEnded
+}
+
+// begin notes a question; nil if it will not be answered.
+func (p *process) begin() (uint32, *asked) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.asked == nil {
+		return 0, nil
 	}
-	if err := p.conn.SetDeadline(now.Add(answerLimit)); err != nil {
-		return -1, errEnded
-	}
-	defer p.interruptible(ctx)()
-	p.id++
-	if p.id == 0 {
-		p.id++ // the greeting's
-	}
-	err := p.send(question{kind: place.kind, write: write, id: p.id, path: place.path})
 	for {
-		var a answer
-		fd := -1
+		p.id++
+		if p.id != 0 && p.asked[p.id] == nil { // 0 is the greeting's
+			break
+		}
+	}
+	a := &asked{answer: make(chan opened, 1)}
+	p.asked[p.id] = a
+	return p.id, a
+}
+
+// forget forgets a question that was not sent.
+func (p *process) forget(id uint32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.asked[id] != nil {
+		delete(p.asked, id)
+		<-p.turns
+	}
+}
+
+// takeBack has nobody wait for an answer. The question is the helper's until it comes.
+func (p *process) takeBack(id uint32, a *asked) {
+	p.mu.Lock()
+	a.takenBack = time.Now()
+	p.mu.Unlock()
+	select {
+	case o := <-a.answer: // it came just now
+		o.close()
+		return
+	default:
+	}
+	_, _ = p.send(question{kind: takesBack, id: id}) // without it the answer comes later
+}
+
+// hangs says whether the helper has said nothing for too long: it was stopped, perhaps.
+// One that waits for the mount says so.
+func (p *process) hangs(now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, a := range p.asked {
+		if !a.heard && !a.takenBack.IsZero() && now.Sub(a.takenBack) > answerLimit {
+			return true
+		}
+	}
+	return false
+}
+
+// read takes the helper's answers until it has ended.
+func (p *process) read() {
+	for {
+		a, fd, err := p.receive()
 		if err == nil {
-			a, fd, err = p.receive()
+			err = p.answered(a, fd)
 		}
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil:
-			if p.since.IsZero() {
-				p.since = now
-			}
-			return -1, ctx.Err() // the answer is for the next who asks to throw away
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			p.end()
-			return -1, unix.ETIMEDOUT
-		case err != nil:
-			p.end()
-			return -1, errEnded
-		case a.id != p.id:
-			if fd >= 0 {
-				unix.Close(fd)
-			}
-		default:
-			p.since = time.Time{}
-			if a.errno != 0 {
-				return -1, a.errno
-			}
-			return fd, nil
+		if err != nil {
+			break
 		}
+	}
+	p.end()
+	p.mu.Lock()
+	left := p.asked
+	p.asked = nil
+	p.mu.Unlock()
+	for _, a := range left {
+		a.answer <- opened{-1, errEnded}
 	}
 }
 
-// interruptible has ctx end a receive. The function that it returns ends that.
-func (p *process) interruptible(ctx context.Context) func() {
-	if ctx.Done() == nil {
-		return func() {}
+// answered gives an answer to who waits for it.
+func (p *process) answered(a answer, fd int) error {
+	o := opened{fd: fd}
+	if a.errno != 0 {
+		o.err = a.errno
 	}
-	fired := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(fired)
-		_ = p.conn.SetDeadline(time.Unix(1, 0)) // closed: receive ends anyhow
+	p.mu.Lock()
+	q := p.asked[a.id]
+	if q != nil && a.errno == stillOpening {
+		q.heard = true
+		p.mu.Unlock()
+		return nil
+	}
+	wanted := q != nil && q.takenBack.IsZero()
+	if wanted {
+		q.answer <- o
+	}
+	if q != nil {
+		delete(p.asked, a.id)
+		<-p.turns
+	}
+	p.mu.Unlock()
+	if !wanted {
+		o.close()
+	}
+	if q == nil && a.errno != stillOpening { // that may come after the answer
+		return fmt.Errorf("%w: an answer to question %d", errWire, a.id)
+	}
+	return nil
+}
+
+func (o opened) close() {
+	if o.fd >= 0 {
+		unix.Close(o.fd)
+	}
+}
+
+// send sends a record, unless it would have to wait.
+func (p *process) send(q question) (sent bool, err error) {
+	record := q.append(nil)
+	closed := p.raw.Control(func(fd uintptr) {
+		_, err = again(func() (int, error) {
+			return 0, unix.Send(int(fd), record, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		})
 	})
-	return func() {
-		if !stop() {
-			<-fired // else it would interrupt the next who asks
-		}
+	if errors.Is(err, unix.EAGAIN) {
+		return false, nil
 	}
-}
-
-func (p *process) send(q question) error {
-	p.record = q.append(p.record[:0])
-	_, _, err := p.conn.WriteMsgUnix(p.record, nil, nil)
-	return err
+	return err == nil, errors.Join(closed, err)
 }
 
 // receive gets an answer; its descriptor, if there is one, belongs to who calls. What a

@@ -24,14 +24,21 @@ import (
 //
 // The kind of the first question is 0: its path is the mount, its id after how many
 // milliseconds without a question the helper ends. The answer has the id 0. Of other
-// questions the kind is a Place's.
+// questions the kind is a Place's, and the answers come in any order. The kind 255 takes
+// a question of that id back, which is answered all the same, as soon as it can be: until
+// then, once, with EINPROGRESS.
 const (
 	questionHead = 8
 	answerSize   = 8
 	maxQuestion  = questionHead + maxPath
 )
 
-const asksRoot kind = 0
+const (
+	asksRoot  kind = 0
+	takesBack kind = 255
+
+	stillOpening = unix.EINPROGRESS
+)
 
 type question struct {
 	kind  kind
@@ -73,7 +80,7 @@ func parseQuestion(b []byte) (question, error) {
 		return question{}, fmt.Errorf("%w: a question of %d bytes", errWire, len(b))
 	}
 	q := question{kind: kind(b[0]), write: b[1] == 1, id: binary.LittleEndian.Uint32(b[4:]), path: string(b[questionHead:])}
-	if q.kind > inSharedMemory || b[1] > 1 || int(binary.LittleEndian.Uint16(b[2:])) != len(q.path) {
+	if q.kind > inSharedMemory && q.kind != takesBack || b[1] > 1 || int(binary.LittleEndian.Uint16(b[2:])) != len(q.path) {
 		return question{}, fmt.Errorf("%w: a question of kind %d, %d bytes", errWire, b[0], len(b))
 	}
 	return q, nil

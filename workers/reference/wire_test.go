@@ -15,7 +15,7 @@ import (
 func TestWire(t *testing.T) {
 	for _, q := range []question{
 		{kind: asksRoot, id: 60000, path: "/mnt/models"}, {kind: inMount, write: true, id: 1<<32 - 1, path: "sessions/a/b"},
-		{kind: inSharedMemory, id: 7, path: "k"}, {kind: inMount, path: strings.Repeat("p", maxPath)},
+		{kind: takesBack, id: 7}, {kind: inSharedMemory, id: 7, path: "k"}, {kind: inMount, path: strings.Repeat("p", maxPath)},
 	} {
 		if got, err := parseQuestion(q.append(nil)); err != nil || got != q {
 			t.Errorf("%+v: %+v %v", q, got, err)
@@ -40,7 +40,7 @@ func TestWire(t *testing.T) {
 			t.Errorf("%x: %+v %v", b, a, err)
 		}
 	}
-	for _, q := range []question{{kind: asksRoot, path: "sessions/a/b"}, {kind: inMount, path: "../x"}, {kind: inSharedMemory, path: "/x"}, {kind: inSharedMemory, path: "a/b"}} {
+	for _, q := range []question{{kind: asksRoot, path: "sessions/a/b"}, {kind: takesBack, path: "sessions/a/b"}, {kind: inMount, path: "../x"}, {kind: inSharedMemory, path: "/x"}, {kind: inSharedMemory, path: "a/b"}} {
 		if p, err := q.place(); err == nil {
 			t.Errorf("%+v is %+v", q, p)
 		}
