@@ -95,6 +95,7 @@ func (s *serving) prepare() (err error) {
 	if s.cfg.Mount == "" {
 		return nil
 	}
+	s.env = append(s.env, "MODELFS_MOUNT="+s.cfg.Mount) // for what handlers open by themselves
 	if s.session, err = openSession(s.cfg.Mount); err != nil {
 		return err
 	}
