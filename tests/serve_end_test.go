@@ -44,7 +44,7 @@ func TestDrain(t *testing.T) {
 	s.await("six wait", func() bool { return s.metric(`modelfs_inference_waiting{model="stamp"}`) == calls-2 })
 	s.cmd.Process.Signal(unix.SIGTERM)
 	// On a new connection or an old one: the first refusal comes while the others run.
-	for _, c := range []inference.GRPCInferenceServiceClient{c, s.client()} {
+	for _, c := range []inference.GRPCInferenceServiceClient{c, s.another(t)} {
 		var err error
 		s.await("new calls are refused", func() bool {
 			ctx, cancel := context.WithTimeout(s.t.Context(), 2*patience)

@@ -99,7 +99,7 @@ type pulse struct {
 func (s *server) pulse() *pulse {
 	ctx, cancel := context.WithCancel(s.t.Context())
 	p := &pulse{stop: cancel, stopped: make(chan struct{})}
-	c := s.client()
+	c := s.another(s.t)
 	in := request("echo", [][]byte{make([]byte, 1024)}, tensorOf("x", "UINT8", 1024))
 	go func() {
 		defer close(p.stopped)

@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,6 +38,9 @@ type server struct {
 	socket string
 	tcp    string
 	http   string
+
+	connect sync.Once
+	conn    inference.GRPCInferenceServiceClient // client's
 }
 
 // serve starts a server on the mount, as the user of the mode, and returns when its
@@ -261,9 +265,16 @@ func dial(t testing.TB, target string, opts ...grpc.DialOption) *grpc.ClientConn
 	return conn
 }
 
-// client calls the server over its Unix socket.
+// client calls the server over its Unix socket, all of them by one connection.
 func (s *server) client() inference.GRPCInferenceServiceClient {
-	return inference.NewGRPCInferenceServiceClient(dial(s.t, "unix:"+s.socket))
+	s.connect.Do(func() { s.conn = s.another(s.t) })
+	return s.conn
+}
+
+// another is a client with a connection of its own, which ends with the test.
+func (s *server) another(t testing.TB) inference.GRPCInferenceServiceClient {
+	t.Helper()
+	return inference.NewGRPCInferenceServiceClient(dial(t, "unix:"+s.socket))
 }
 
 // context is the time that a call may take: more than it needs on any machine.
