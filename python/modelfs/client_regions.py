@@ -86,10 +86,10 @@ class Regions:
 
     def view(self, region: Region, nbytes: int) -> Bytes:
         """The bytes of a region; it is given back when the last array of them is gone."""
-        view: Bytes = np.frombuffer(region.memory.base, np.uint8, nbytes)
-        ended = weakref.finalize(view, self.give, region)
+        whole: Bytes = np.asarray(region.memory.base)  # what every view of it holds
+        ended = weakref.finalize(whole, self.give, region)
         ended.atexit = False  # type: ignore[misc] # the session goes with the process
-        return view
+        return whole[:nbytes]
 
     def close(self) -> None:
         """Removes the session; arrays that look at a region stay what they are."""

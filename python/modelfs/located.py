@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import weakref
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from modelfs.mapping import Mapping
 
 Array = np.ndarray[Any, Any]
 
@@ -32,9 +33,9 @@ _known: dict[int, Located] = {}  # by the address of the mapping
 def remember(memory: Array, array: Array, path: str, inode: int) -> None:
     """Notes that an array, in memory that modelfs.mapping mapped, is the file."""
     owner = memory.base
-    if not array.nbytes or not array.flags.c_contiguous or not isinstance(owner, ctypes.Array):
+    if not array.nbytes or not array.flags.c_contiguous or not isinstance(owner, Mapping):
         return
-    start = ctypes.addressof(owner)
+    start = owner.address
     found = Located(path, inode, array.__array_interface__["data"][0], array.shape, array.dtype)
     _known[start] = found
 
@@ -53,9 +54,9 @@ def locate(array: Array) -> str | None:
         if base is None:
             break
         owner = base
-    if not isinstance(owner, ctypes.Array):
+    if not isinstance(owner, Mapping):
         return None
-    found = _known.get(ctypes.addressof(owner))
+    found = _known.get(owner.address)
     if (
         found is None
         or found.address != array.__array_interface__["data"][0]

@@ -23,7 +23,7 @@ _PROT_READ, _PROT_WRITE = 1, 2
 _MAP_SHARED, _MAP_PRIVATE, _MAP_NORESERVE = 1, 2, 0x4000
 
 
-class _Mapping:
+class Mapping:
     """What an array of mapped bytes keeps: numpy asks it where they are. An array type of ctypes is made anew
     for every size, which takes longer than the mapping."""
 
@@ -31,6 +31,10 @@ class _Mapping:
 
     def __init__(self, address: int, size: int, writable: bool) -> None:
         self.__array_interface__ = {"version": 3, "typestr": "|u1", "shape": (size,), "data": (address, not writable)}
+
+    @property
+    def address(self) -> int:
+        return self.__array_interface__["data"][0]
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -69,7 +73,7 @@ def _map(fd: int, size: int, protection: int, flags: int, writable: bool = True)
     if address is None or address == ctypes.c_void_p(-1).value:
         code = ctypes.get_errno()
         raise OSError(code, f"cannot map {size} bytes: {os.strerror(code)}")
-    memory = _Mapping(address, size, writable)
+    memory = Mapping(address, size, writable)
     unmap = weakref.finalize(memory, _munmap, address, size)
     unmap.atexit = False  # type: ignore[misc] # the process's end unmaps all, after everybody's last look
     return np.asarray(memory)

@@ -136,13 +136,15 @@ def _share(options: onnxruntime.SessionOptions, model: Model, path: str) -> list
     import onnxruntime
 
     weights = []
-    for name, entry in model._current().entries.items():
-        onnx_type = _ELEMENTS.get(entry["dtype"])
-        if onnx_type is None or entry["offset"] is None or entry["nbytes"] < SHARED:
+    index = model._current().index
+    for i, (name, tensor) in enumerate(model.items()):
+        onnx_type = _ELEMENTS.get(tensor.dtype)
+        file = index.file[i]
+        if onnx_type is None or file is None or tensor.nbytes < SHARED:
             continue
-        if not path.endswith("/" + entry["file"]):
+        if not path.endswith("/" + index.files[file]):
             continue
-        value = onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(model[name].numpy(), onnx_type)
+        value = onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(tensor.numpy(), onnx_type)
         options.add_initializer(name, value)
         weights.append(value)
     return weights
