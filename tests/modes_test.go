@@ -55,7 +55,7 @@ func modes(t *testing.T, test func(t *testing.T, m mode), list ...mode) {
 }
 
 // lacking skips a test for want of something, unless MODELFS_REQUIRE names it
-// (fuse, passthrough, hugepages; separated by commas): then it fails.
+// (fuse, passthrough, hugepages, python, node, java; separated by commas): then it fails.
 func lacking(t testing.TB, what, why string) {
 	t.Helper()
 	required := strings.FieldsFunc(os.Getenv("MODELFS_REQUIRE"), func(r rune) bool { return r == ',' || r == ' ' })

@@ -305,8 +305,7 @@ func (h *hostile) shrinking(t *testing.T) {
 	if codes["OK"]+codes["OutOfRange"] < 50 || codes["OutOfRange"] == 0 || len(codes) > 2 {
 		t.Errorf("of a region that shrinks: %v", fmt.Sprint(codes))
 	}
-	_, err := h.client().SystemSharedMemoryUnregister(h.context(), &inference.SystemSharedMemoryUnregisterRequest{})
-	if err != nil {
-		t.Error(err)
+	if got, err := call[CallArgs, Called](h.alice, "CallServer", CallArgs{Target: at, Forget: true, Limit: 2 * patience}); err != nil || got.Code != "OK" {
+		t.Errorf("unregister: %+v %v", got, err)
 	}
 }

@@ -57,9 +57,14 @@ func (s *server) asBefore(before measured) {
 	// The metric is asked over a connection and by goroutines of its own.
 	const goroutines, heap = 20, 64 << 20
 	var now measured
-	within := time.Now().Add(4 * patience)
-	for {
+	start := time.Now()
+	within := start.Add(4 * patience)
+	for told := start; ; {
 		now = s.measure()
+		if time.Since(told) > 5*time.Second {
+			told = time.Now()
+			s.t.Logf("after %v: %v, %.0f bytes of tensors; %s", time.Since(start).Round(time.Second), now, s.metric(taken), s.descriptors())
+		}
 		good := s.metric(taken) == 0 && now.descriptors <= before.descriptors && now.goroutines <= before.goroutines+goroutines
 		if good && now.heap <= before.heap+heap {
 			s.t.Logf("before: %v; then: %v", before, now)

@@ -22,6 +22,7 @@ type CallArgs struct {
 	Target  string
 	Infer   []byte // a ModelInferRequest
 	Regions []byte // or a SystemSharedMemoryRegisterRequest
+	Forget  bool   // or all regions of the user
 	Token   string
 	Limit   time.Duration
 }
@@ -43,13 +44,16 @@ func (*reading) CallServer(a CallArgs, got *Called) error {
 	ctx, cancel := context.WithTimeout(context.Background(), a.Limit)
 	defer cancel()
 	client := inference.NewGRPCInferenceServiceClient(conn)
-	if a.Regions != nil {
+	switch {
+	case a.Forget:
+		_, err = client.SystemSharedMemoryUnregister(ctx, &inference.SystemSharedMemoryUnregisterRequest{})
+	case a.Regions != nil:
 		var in inference.SystemSharedMemoryRegisterRequest
 		if err := proto.Unmarshal(a.Regions, &in); err != nil {
 			return err
 		}
 		_, err = client.SystemSharedMemoryRegister(ctx, &in)
-	} else {
+	default:
 		var in inference.ModelInferRequest
 		if err := proto.Unmarshal(a.Infer, &in); err != nil {
 			return err
