@@ -40,6 +40,6 @@
 //     from_pretrained, safetensors and torch.load; in a Python that has torch,
 //     see library
 //   - frames: frames from process to process by a stream of a session, beside
-//     pickle over a pipe, shared_memory, and Ray where it is installed
+//     pickle over a pipe, shared_memory, and Ray
 //   - writing: cp into models/, and numpy into a session's mapping
 package main
