@@ -62,6 +62,9 @@ func measureFrames(ctx context.Context, b *bench, s *scope) ([]result, error) {
 		if err != nil {
 			return results, err
 		}
+		for i := range lines {
+			lines[i].Size = n
+		}
 		results = append(results, lines...)
 	}
 	results[0].Note = fmt.Sprintf("from the last byte written until the consumer, which sleeps before, has an array of the frame; the median of %d frames a round, or of fewer large ones; both sides in Python", b.plan.frames)
