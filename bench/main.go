@@ -122,7 +122,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		r.Results = append(r.Results, results...)
 		if err != nil {
 			b.say("%s: failed: %v", m.name, err)
-			r.Failures = append(r.Failures, failure{m.name, err.Error()})
+			// The page is about modelfs, not about folders of this machine.
+			r.Failures = append(r.Failures, failure{m.name, strings.ReplaceAll(err.Error(), b.scope.dir, "…")})
 		}
 	}
 	r.Machine.LoadAfter = loadAverage()

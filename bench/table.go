@@ -44,7 +44,7 @@ func (r report) markdown(w io.Writer, plots string) error {
 	if len(r.Failures) > 0 {
 		b.WriteString("\nNot measured:\n\n")
 		for _, f := range r.Failures {
-			fmt.Fprintf(&b, "- %s: %s\n", f.Measurement, strings.ReplaceAll(f.Error, "\n", " "))
+			fmt.Fprintf(&b, "- %s: %s\n", f.Measurement, strings.ReplaceAll(strings.TrimSpace(f.Error), "\n", " "))
 		}
 	}
 	_, err := io.WriteString(w, b.String())
