@@ -30,7 +30,7 @@ const (
 // page at a time. A read straight into the segment's pages saves the copy, but they
 // are new, and the kernel fills each with zeros first, which costs as much; it does
 // not for a write of the whole page. And what a disk delivers into memory that is in
-// no cache arrives at two thirds of the speed (docs/decisions/0006-fill.md).
+// no cache arrives at two thirds of the speed (docs/decisions/0008-cold-loads.md).
 //
 // progress, which may be nil, is told how many bytes have arrived: in order, from
 // the goroutine that called Fill, at the end n. It should not block. A cancelled
