@@ -58,9 +58,9 @@ fuzz: ## each fuzz target for FUZZTIME (FUZZ=pattern chooses)
 	@scripts/fuzz '$(FUZZTIME)' '$(FUZZ)' ./...
 
 .PHONY: bench
-bench: ## modelfs and its peers, as root: build/bench.json and docs/benchmarks.md (10 min; BENCHFLAGS=--quick: 1 min)
+bench: ## modelfs and its peers, as root: build/bench.json, docs/benchmarks.md and its plots (10 min; BENCHFLAGS=--quick: 1 min)
 	@mkdir -p build
-	go run ./bench --json build/bench.json --markdown docs/benchmarks.md $(BENCHFLAGS)
+	go run ./bench --json build/bench.json --markdown docs/benchmarks.md --plots docs/benchmarks $(BENCHFLAGS)
 
 .PHONY: microbench
 microbench: build/tools/benchstat ## the Go benchmarks, into build/bench.txt (BENCH=pattern; BASE=older.txt compares)

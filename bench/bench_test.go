@@ -132,7 +132,7 @@ func TestMarkdown(t *testing.T) {
 	neither := without("headers", seconds, nil, "torch", faster(3), errors.New("no torch"))
 	var b strings.Builder
 	r := report{Quick: true, Results: []result{near, far, missing, neither}, Failures: []failure{{"idle", "broken"}}}
-	if err := r.markdown(&b); err != nil {
+	if err := r.markdown(&b, ""); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
@@ -152,7 +152,7 @@ func TestMarkdown(t *testing.T) {
 func TestReportIsJSON(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "r.json")
 	want := report{Results: []result{alone("it", seconds, series{1, 2}, goal{})}}
-	if err := want.write(file, ""); err != nil {
+	if err := want.write(options{json: file, markdown: ""}); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(file)

@@ -2,9 +2,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Bench measures modelfs side by side with what people would use instead, and
-// writes the tables of docs/benchmarks.md.
+// writes the tables and the plots of docs/benchmarks.md.
 //
-//	go run ./bench [--quick] [--only NAME,…] [--json FILE] [--markdown FILE]
+//	go run ./bench [--quick] [--only NAME,…] [--json FILE] [--markdown FILE] [--plots FOLDER]
+//	go run ./bench --from FILE [--markdown FILE] [--plots FOLDER]
+//
+// With --from it measures nothing, and writes them of an earlier run's JSON.
 //
 // It runs as root, because it mounts. The inputs are made anew in a folder of its
 // own on a disk (--dir), and everything it made is taken back at the end, also
@@ -41,7 +44,7 @@
 //     from_pretrained, safetensors and torch.load; in a Python that has torch,
 //     see library
 //   - frames: frames from process to process by a stream of a session, beside
-//     pickle over a pipe, shared_memory, and Ray where it is installed
+//     pickle over a pipe, shared_memory, and Ray
 //   - writing: cp into models/, and numpy into a session's mapping
 //   - serving: a model over gRPC, its input by reference and in the message, one caller
 //     and a hundred, beside MLServer and a plain server of grpc.aio; MiniLM with and

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 )
 
@@ -37,17 +38,21 @@ func measureFrames(ctx context.Context, b *bench, s *scope) ([]result, error) {
 	if missing != nil {
 		missing = fmt.Errorf("it was not run: %w", missing)
 	}
+	raysFolder, err := rayFolder(s)
+	if err != nil {
+		return nil, err
+	}
 	var results []result
 	for _, n := range b.plan.frameSizes {
-		frames := func(py *library, method string) contender {
+		frames := func(py *library, method, folder string) contender {
 			return contender{fmt.Sprintf("%s of %s MB", method, digits(float64(n)/1e6)), seconds, func(ctx context.Context) (float64, error) {
-				a, err := py.ask(ctx, framesScript, method, strconv.FormatInt(n, 10), strconv.Itoa(b.plan.framesOf(n)), d.mount)
+				a, err := py.ask(ctx, framesScript, method, strconv.FormatInt(n, 10), strconv.Itoa(b.plan.framesOf(n)), folder)
 				return a.Seconds, err
 			}}
 		}
-		contenders := []contender{frames(py, "stream"), frames(py, "pickle"), frames(py, "shared_memory")}
+		contenders := []contender{frames(py, "stream", d.mount), frames(py, "pickle", ""), frames(py, "shared_memory", "")}
 		if missing == nil {
-			contenders = append(contenders, frames(withRay, "ray"))
+			contenders = append(contenders, frames(withRay, "ray", raysFolder))
 		}
 		all, err := b.takeTurns(ctx, b.plan.frameRounds, contenders)
 		if err != nil {
@@ -57,10 +62,23 @@ func measureFrames(ctx context.Context, b *bench, s *scope) ([]result, error) {
 		if err != nil {
 			return results, err
 		}
+		for i := range lines {
+			lines[i].Size = n
+		}
 		results = append(results, lines...)
 	}
 	results[0].Note = fmt.Sprintf("from the last byte written until the consumer, which sleeps before, has an array of the frame; the median of %d frames a round, or of fewer large ones; both sides in Python", b.plan.frames)
 	return results, nil
+}
+
+// rayFolder is where Ray keeps its logs and sockets: in /tmp, because a socket's path
+// has 107 bytes at the most, of which Ray takes 62.
+func rayFolder(s *scope) (string, error) {
+	dir, err := os.MkdirTemp("/tmp", "ray-")
+	if err == nil {
+		s.add("remove "+dir, func() error { return os.RemoveAll(dir) })
+	}
+	return dir, err
 }
 
 func frameResults(n int64, all []series, missing error) ([]result, error) {

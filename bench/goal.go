@@ -59,6 +59,18 @@ func (g goal) met(value float64) bool {
 	return value <= g.limit
 }
 
+// reach is how far a figure gets: 1 is the goal, and more is better. It is false for
+// what cannot be divided.
+func (g goal) reach(figure summary) (summary, bool) {
+	if g.limit <= 0 || figure.Min <= 0 {
+		return summary{}, false
+	}
+	if g.least {
+		return summary{figure.Median / g.limit, figure.Min / g.limit, figure.Max / g.limit, figure.Rounds}, true
+	}
+	return summary{g.limit / figure.Median, g.limit / figure.Max, g.limit / figure.Min, figure.Rounds}, true
+}
+
 // ratio of two series, as the goal reads it.
 func (g goal) ratio(ours, peer series) (series, error) {
 	if g.inverse {

@@ -83,7 +83,7 @@ func measureLarge(ctx context.Context, b *bench, s *scope) ([]result, error) {
 			return nil, err
 		}
 		what := fmt.Sprintf("%s of %s: the list of %d tensors", l.name, memory.format(float64(l.size)), largeTensors)
-		few := alone("of that, bytes read", memory, read[1:], under(float64(len(l.header)+largeSlack), memory))
+		few := alone(what+", bytes read", memory, read[1:], under(float64(len(l.header)+largeSlack), memory))
 		few.Note = fmt.Sprintf("the header has %d bytes", len(l.header))
 		results = append(results, alone(what, seconds, all[0], goal{}), few)
 	}

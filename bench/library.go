@@ -46,7 +46,7 @@ func (p *python) library(ctx context.Context, script string, args ...string) (*l
 			l.versions = a.Version
 			return l, nil
 		}
-		why = errors.Join(why, fmt.Errorf("%s: %w", program, lastLine(err)))
+		why = errors.Join(why, fmt.Errorf("%s: %w", filepath.Base(program), lastLine(err)))
 	}
 	return nil, why
 }

@@ -36,6 +36,7 @@ func main() {
 type options struct {
 	quick          bool
 	json, markdown string
+	plots, from    string
 	only           []string
 	dir, python    string
 	rounds         int
@@ -49,6 +50,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.BoolVar(&o.quick, "quick", false, "small sizes and few rounds: to see that it works")
 	f.StringVar(&o.json, "json", "", "write the figures to `FILE`")
 	f.StringVar(&o.markdown, "markdown", "", "write the table to `FILE` (it is printed in any case)")
+	f.StringVar(&o.plots, "plots", "", "draw the figures into `FOLDER`, as SVG, and show them in the markdown")
+	f.StringVar(&o.from, "from", "", "measure nothing: write the table and the plots of a `FILE` that --json wrote")
 	f.StringVar(&only, "only", "", "make only the measurements `NAME,…`: "+strings.Join(measurementNames(), ", "))
 	f.StringVar(&o.dir, "dir", "", "work in a folder made in `FOLDER`, on a disk (default: the folder of temporary files)")
 	f.StringVar(&o.python, "python", "", "run the peers in Python with `PROGRAM` (default: a venv made in build/bench-venv)")
@@ -65,7 +68,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if only != "" {
 		o.only = strings.Split(only, ",")
 	}
-	for _, path := range []*string{&o.json, &o.markdown} {
+	for _, path := range []*string{&o.json, &o.markdown, &o.plots, &o.from} {
 		if *path != "" {
 			abs, err := filepath.Abs(*path)
 			if err != nil {
@@ -86,6 +89,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	o, err := parse(args, stderr)
 	if err != nil {
 		return err
+	}
+	if o.from != "" {
+		r, err := readReport(o.from)
+		if err != nil {
+			return err
+		}
+		return errors.Join(r.markdown(stdout, ""), r.write(o))
 	}
 	chosen, err := choose(o.only)
 	if err != nil {
@@ -112,11 +122,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		r.Results = append(r.Results, results...)
 		if err != nil {
 			b.say("%s: failed: %v", m.name, err)
-			r.Failures = append(r.Failures, failure{m.name, err.Error()})
+			// The page is about modelfs, not about folders of this machine.
+			r.Failures = append(r.Failures, failure{m.name, strings.ReplaceAll(err.Error(), b.scope.dir, "…")})
 		}
 	}
 	r.Machine.LoadAfter = loadAverage()
-	if err := errors.Join(r.markdown(stdout), r.write(o.json, o.markdown)); err != nil {
+	if err := errors.Join(r.markdown(stdout, ""), r.write(o)); err != nil {
 		return err
 	}
 	if n := len(r.Failures); n > 0 {

@@ -21,7 +21,7 @@ func measureOpen(ctx context.Context, b *bench, s *scope) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
-	native, err := nativeCopy(ctx, s, file)
+	native, err := nativeCopy(ctx, s, file, 1)
 	if err != nil {
 		return nil, err
 	}

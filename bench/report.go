@@ -25,25 +25,50 @@ type failure struct {
 	Error       string `json:"error"`
 }
 
+// readReport reads what an earlier run found out.
+func readReport(path string) (report, error) {
+	var r report
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return r, err
+	}
+	if err := json.Unmarshal(text, &r); err != nil {
+		return r, fmt.Errorf("read %s: %w", path, err)
+	}
+	return r, nil
+}
+
 // write puts the report where the flags say; "" is nowhere.
-func (r report) write(asJSON, asMarkdown string) error {
-	if asJSON != "" {
+func (r report) write(o options) error {
+	if o.json != "" {
 		text, err := json.MarshalIndent(r, "", "  ")
 		if err != nil {
-			return fmt.Errorf("write %s: %w", asJSON, err)
+			return fmt.Errorf("write %s: %w", o.json, err)
 		}
-		if err := writeWhole(asJSON, string(text)+"\n"); err != nil {
+		if err := writeWhole(o.json, string(text)+"\n"); err != nil {
 			return err
 		}
 	}
-	if asMarkdown != "" {
-		var b strings.Builder
-		if err := r.markdown(&b); err != nil {
+	if o.plots != "" {
+		if err := r.plot(o.plots); err != nil {
 			return err
 		}
-		return writeWhole(asMarkdown, b.String())
 	}
-	return nil
+	if o.markdown == "" {
+		return nil
+	}
+	plots := ""
+	if o.plots != "" {
+		var err error
+		if plots, err = filepath.Rel(filepath.Dir(o.markdown), o.plots); err != nil {
+			return err
+		}
+	}
+	var b strings.Builder
+	if err := r.markdown(&b, plots); err != nil {
+		return err
+	}
+	return writeWhole(o.markdown, b.String())
 }
 
 // writeWhole replaces a file, so that nobody finds half of one.

@@ -16,7 +16,9 @@ type result struct {
 	PeerName    string   `json:"peer_name,omitempty"`
 	Ratio       *summary `json:"ratio"`
 	Goal        string   `json:"goal,omitempty"`
-	Met         *bool    `json:"met"` // null: there is no goal, or nothing to hold against it
+	Met         *bool    `json:"met"`            // null: there is no goal, or nothing to hold against it
+	Reach       *summary `json:"reach"`          // the figure over the goal, 1 and more is met
+	Size        int64    `json:"size,omitempty"` // of what was handed over, in bytes: one figure of a row of sizes
 	Note        string   `json:"note,omitempty"`
 }
 
@@ -24,7 +26,7 @@ type result struct {
 func alone(what string, u unit, ours series, g goal) result {
 	r := result{What: what, Unit: u, Ours: ours.summary(), Goal: g.text}
 	if !g.none() {
-		r.hold(g, r.Ours.Median)
+		r.hold(g, r.Ours)
 	}
 	return r
 }
@@ -38,7 +40,7 @@ func beside(what string, u unit, ours series, name string, peer series, g goal) 
 	p, q := peer.summary(), ratios.summary()
 	r := result{What: what, Unit: u, Ours: ours.summary(), Peer: &p, PeerName: name, Ratio: &q, Goal: g.text}
 	if !g.none() {
-		r.hold(g, q.Median)
+		r.hold(g, q)
 	}
 	return r, nil
 }
@@ -48,7 +50,10 @@ func without(what string, u unit, ours series, name string, g goal, why error) r
 	return result{What: what, Unit: u, Ours: ours.summary(), PeerName: name, Goal: g.text, Note: name + " was not measured: " + why.Error()}
 }
 
-func (r *result) hold(g goal, value float64) {
-	met := g.met(value)
+func (r *result) hold(g goal, figure summary) {
+	met := g.met(figure.Median)
 	r.Met = &met
+	if reach, ok := g.reach(figure); ok && r.Unit != count {
+		r.Reach = &reach
+	}
 }

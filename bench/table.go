@@ -6,11 +6,13 @@ package main
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 )
 
-// markdown writes a report as docs/benchmarks.md has it.
-func (r report) markdown(w io.Writer) error {
+// markdown writes a report as docs/benchmarks.md has it. It shows the plots of a
+// folder, if one is named.
+func (r report) markdown(w io.Writer, plots string) error {
 	var b strings.Builder
 	b.WriteString("# Benchmarks\n\n")
 	b.WriteString("Written by `go run ./bench`: modelfs and its peers took turns in one run. A figure is the median of the rounds, with the least and the most " +
@@ -19,6 +21,11 @@ func (r report) markdown(w io.Writer) error {
 		b.WriteString("**A quick run: small sizes and few rounds. It shows that everything works; the figures are not those that the goals are about.**\n\n")
 	}
 	writeRows(&b, "the machine", "", r.Machine.rows())
+	if plots != "" {
+		for _, p := range r.plots() {
+			fmt.Fprintf(&b, "\n![%s](%s/%s)\n", p.title, filepath.ToSlash(plots), p.name)
+		}
+	}
 	b.WriteString("\n| what | modelfs | peer | peer's name | ratio | goal | met |\n|---|---|---|---|---|---|---|\n")
 	for _, line := range r.Results {
 		line.row(&b)
@@ -37,7 +44,7 @@ func (r report) markdown(w io.Writer) error {
 	if len(r.Failures) > 0 {
 		b.WriteString("\nNot measured:\n\n")
 		for _, f := range r.Failures {
-			fmt.Fprintf(&b, "- %s: %s\n", f.Measurement, strings.ReplaceAll(f.Error, "\n", " "))
+			fmt.Fprintf(&b, "- %s: %s\n", f.Measurement, strings.ReplaceAll(strings.TrimSpace(f.Error), "\n", " "))
 		}
 	}
 	_, err := io.WriteString(w, b.String())

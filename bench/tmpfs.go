@@ -14,8 +14,8 @@ import (
 )
 
 // nativeCopy puts a copy of a file on a tmpfs of its own, in huge pages: what
-// mapping it costs without any FUSE.
-func nativeCopy(ctx context.Context, s *scope, from string) (string, error) {
+// mapping it costs without any FUSE. It has room for so many copies in all.
+func nativeCopy(ctx context.Context, s *scope, from string, copies int64) (string, error) {
 	st, err := os.Stat(from)
 	if err != nil {
 		return "", err
@@ -26,7 +26,7 @@ func nativeCopy(ctx context.Context, s *scope, from string) (string, error) {
 	}
 	// within_size gives a file huge pages up to the size that it has: so it gets its
 	// size before its bytes.
-	options := fmt.Sprintf("size=%d,huge=within_size,mode=700", st.Size()+64<<20)
+	options := fmt.Sprintf("size=%d,huge=within_size,mode=700", copies*(st.Size()+64<<20))
 	if err := unix.Mount("modelfs-bench", dir, "tmpfs", unix.MS_NODEV|unix.MS_NOSUID|unix.MS_NOEXEC, options); err != nil {
 		return "", fmt.Errorf("mount a tmpfs with %s: %w", options, err)
 	}

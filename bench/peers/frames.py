@@ -3,14 +3,15 @@
 """What it takes to hand a frame from one process to another, on top of producing and reading it.
 
 frames.py --version METHOD
-frames.py METHOD BYTES COUNT [MOUNT]
+frames.py METHOD BYTES COUNT [FOLDER]    the mount for stream; for ray, where it may write
 
 The clock runs from when the producer has a frame's last byte in its memory until the consumer, which sleeps
 before that, has an array of it. Each frame is read and checked after that. The median of COUNT frames."""
 
-import importlib.metadata
+import importlib
 import json
 import multiprocessing
+import os
 import statistics
 import sys
 import time
@@ -93,7 +94,7 @@ def stream(words: int, count: int, mount: str) -> list[float]:
     return times
 
 
-def pickled(words: int, count: int, _mount: str) -> list[float]:
+def pickled(words: int, count: int, _folder: str) -> list[float]:
     receive, send = multiprocessing.get_context("spawn").Pipe(duplex=False)
     process, pipe = start(pickle_consumer, receive)
     frame, times = np.empty(words, np.int64), []
@@ -108,7 +109,7 @@ def pickled(words: int, count: int, _mount: str) -> list[float]:
     return times
 
 
-def block(words: int, count: int, _mount: str) -> list[float]:
+def block(words: int, count: int, _folder: str) -> list[float]:
     receive, send = multiprocessing.get_context("spawn").Pipe(duplex=False)
     memory = shared_memory.SharedMemory(create=True, size=8 * words)
     frame, times = np.frombuffer(memory.buf, np.int64, words), []
@@ -129,11 +130,18 @@ def block(words: int, count: int, _mount: str) -> list[float]:
     return times
 
 
-def with_ray(words: int, count: int, _mount: str) -> list[float]:
+def with_ray(words: int, count: int, folder: str) -> list[float]:
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # it would send a report, and say so on stdout
     import ray
 
+    # By the loopback: it works without a network, and nobody else reaches it.
     ray.init(
-        num_cpus=2, object_store_memory=8 * words * 4 + (256 << 20), include_dashboard=False, logging_level="ERROR"
+        num_cpus=2,
+        object_store_memory=8 * words * 4 + (256 << 20),
+        include_dashboard=False,
+        logging_level="ERROR",
+        _node_ip_address="127.0.0.1",
+        _temp_dir=folder,
     )
 
     @ray.remote
@@ -165,12 +173,12 @@ def main() -> None:
     if sys.argv[1] == "--version":
         name = "python " + sys.version.split()[0]
         if sys.argv[2] == "ray":
-            name = "ray " + importlib.metadata.version("ray")
+            name = "ray " + importlib.import_module("ray").__version__
         print(json.dumps({"seconds": 0, "version": name}))
         return
     method, size, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    mount = sys.argv[4] if len(sys.argv) > 4 else ""
-    times = METHODS[method](size // 8, count + WARM, mount)[WARM:]
+    folder = sys.argv[4] if len(sys.argv) > 4 else ""
+    times = METHODS[method](size // 8, count + WARM, folder)[WARM:]
     print(json.dumps({"seconds": statistics.median(times), "samples": times, "bytes": size, "count": len(times)}))
 
 

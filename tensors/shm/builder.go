@@ -6,6 +6,7 @@ package shm
 import (
 	"fmt"
 	"os"
+	"sync"
 )
 
 // Builder is a segment under construction. It is used by one goroutine at a
@@ -16,8 +17,10 @@ type Builder struct {
 	entry string   // the file's name in the store's folder, "" for a memfd
 	file  *os.File // writable; nil once sealed or discarded
 	size  int64
-	bytes []byte // the mapping: whole pages
+	bytes []byte // the mapping
 	err   error  // why Bytes could not map
+
+	writing sync.Mutex // a Fill's write to file
 }
 
 // Create reserves a segment of size bytes. name is for people. It is ErrNoSpace
@@ -55,7 +58,7 @@ func (b *Builder) Bytes() []byte {
 			b.err = fmt.Errorf("map segment of %s: %w", b.name, b.err)
 		}
 	}
-	return b.bytes[:min(int64(len(b.bytes)), b.size)]
+	return b.bytes
 }
 
 const pageSize = 4096
@@ -78,9 +81,6 @@ func (b *Builder) Seal() (*Segment, error) {
 	if b.err != nil {
 		b.Discard()
 		return nil, b.err
-	}
-	if b.bytes != nil {
-		clear(b.bytes[b.size:]) // a direct read may have left more of the origin there
 	}
 	b.unmap()
 	g, err := b.reopen()

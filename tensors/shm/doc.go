@@ -36,8 +36,8 @@
 // # Memory
 //
 // Builder.Bytes is valid until Seal or Discard. The tmpfs charges the pages to
-// the cgroup of whoever writes them first: this process. A Fill has bounce
-// buffers of 16 MiB at the most beside the segment. A segment keeps its memory
+// the cgroup of whoever writes them first: this process. A Fill has buffers of
+// 10 MiB at the most beside the segment. A segment keeps its memory
 // until Remove, also when its store was closed before; a process that maps it
 // keeps it beyond that.
 //
@@ -50,7 +50,8 @@
 // # Locks
 //
 // Segment.mu, then Store.mu, then Store.reserving. None is held while an origin
-// is read.
+// is read. Of a Fill, one goroutine has the turn to take the next read, and one to
+// write; neither turn is held with another lock.
 //
 // # Errors
 //

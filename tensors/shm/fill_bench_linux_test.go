@@ -35,36 +35,44 @@ func BenchmarkFill(b *testing.B) {
 		off  int64
 	}{{"aligned", 0}, {"unaligned", 1000}} {
 		b.Run(c.name, func(b *testing.B) {
-			f := filling{off: c.off, n: size - c.off, inFlight: inFlight, chunk: chunkSize}
+			f := filling{off: c.off, n: size - c.off, inFlight: inFlight, read: readSize, batch: batchSize, batches: batches}
 			compareFill(b, s, origin, f)
 		})
 	}
 }
 
-// BenchmarkFillTuning is how inFlight and chunkSize were chosen: in every round
-// each choice has its turn, beside the same reads into nothing.
+// BenchmarkFillTuning is how these four numbers were chosen: in every
+// round each choice has its turn, beside reads of 1 MiB into nothing.
 func BenchmarkFillTuning(b *testing.B) {
 	if os.Getenv("MODELFS_BENCH_TUNING") == "" {
 		b.Skip("takes 20 s a round: MODELFS_BENCH_TUNING=1 -benchtime 5x")
 	}
-	const size = 2 << 30
+	const size = 1 << 30
 	s := openTmpfs(b, Config{Size: size + size/2})
 	origin := diskFile(b, size)
-	nothing := newNullRead(b, s, origin, filling{n: size, inFlight: inFlight, chunk: chunkSize})
+	nothing := newNullRead(b, s, origin, filling{n: size})
 	var nulls []float64
 	fills := make(map[filling][]float64)
 	for b.Loop() {
 		nulls = append(nulls, nothing.time(b, s))
-		for _, n := range []int{4, 8, 16} {
-			for _, chunk := range []int64{1 << 20, 2 << 20, 4 << 20, 8 << 20} {
-				f := filling{n: size, inFlight: n, chunk: chunk}
-				fills[f] = append(fills[f], timeFill(b, s, origin, f))
-			}
+		for _, f := range []filling{
+			{inFlight: 8, read: 256 << 10, batch: 2 << 20, batches: 4},
+			{inFlight: 8, read: 512 << 10, batch: 2 << 20, batches: 3},
+			{inFlight: 8, read: 512 << 10, batch: 2 << 20, batches: 4},
+			{inFlight: 8, read: 512 << 10, batch: 2 << 20, batches: 6},
+			{inFlight: 8, read: 1 << 20, batch: 2 << 20, batches: 6},
+			{inFlight: 8, read: 2 << 20, batch: 2 << 20, batches: 8},
+			{inFlight: 8, read: 512 << 10, batch: 1 << 20, batches: 8},
+			{inFlight: 4, read: 512 << 10, batch: 2 << 20, batches: 3},
+			{inFlight: 16, read: 512 << 10, batch: 2 << 20, batches: 8},
+		} {
+			f.n = size
+			fills[f] = append(fills[f], timeFill(b, s, origin, f))
 		}
 		nulls = append(nulls, nothing.time(b, s))
 	}
 	for f, seconds := range fills {
-		b.ReportMetric(median(nulls)/median(seconds), fmt.Sprintf("ratio-%02dx%dMiB", f.inFlight, f.chunk>>20))
+		b.ReportMetric(median(nulls)/median(seconds), fmt.Sprintf("ratio-%02dx%dKiB-of-%dx%dKiB", f.inFlight, f.read>>10, f.batches, f.batch>>10))
 	}
 	b.ReportMetric(size/median(nulls)/1e9, "null-GB/s")
 }
@@ -123,12 +131,18 @@ func warm(tb testing.TB, s *Store, n int64) {
 	}
 }
 
-// nullRead reads as Fill does, into one buffer a worker: warm huge pages.
+// nullRead reads as fast as the disk gives it: 8 reads of 1 MiB in flight, each
+// into its one buffer of warm huge pages.
 type nullRead struct {
 	f       filling
 	fd      int
 	buffers [][]byte
 }
+
+const (
+	nullReads = 8
+	nullSize  = 1 << 20
+)
 
 func newNullRead(tb testing.TB, s *Store, origin *os.File, f filling) *nullRead {
 	fd, err := openWith(origin, unix.O_DIRECT)
@@ -137,11 +151,11 @@ func newNullRead(tb testing.TB, s *Store, origin *os.File, f filling) *nullRead 
 	}
 	r := &nullRead{f: f, fd: fd}
 	// Huge pages here too: into small ones the disk reads at half the speed.
-	w, err := s.Create("nothing", int64(f.inFlight)*f.chunk)
+	w, err := s.Create("nothing", nullReads*nullSize)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	r.buffers = slices.Collect(slices.Chunk(w.Bytes(), int(f.chunk)))
+	r.buffers = slices.Collect(slices.Chunk(w.Bytes(), nullSize))
 	for _, p := range r.buffers {
 		clear(p)
 	}
@@ -160,7 +174,7 @@ func (r *nullRead) time(tb testing.TB, s *Store) float64 {
 	for _, p := range r.buffers {
 		group.Go(func() {
 			for {
-				at := next.Add(r.f.chunk) - r.f.chunk
+				at := next.Add(nullSize) - nullSize
 				if at >= r.f.off+r.f.n {
 					return
 				}

@@ -51,7 +51,7 @@ func (r *reader) plain() int {
 	return r.plainFD
 }
 
-// close is called when no worker is left.
+// close is called when nobody reads any more.
 func (r *reader) close() {
 	for _, fd := range []int{r.directFD, r.plainFD} {
 		if fd >= 0 {
@@ -60,90 +60,83 @@ func (r *reader) close() {
 	}
 }
 
-// worker is one of a reader's reads in flight.
-type worker struct {
-	*reader
-	bounce []byte
-}
+const hugePage = 2 << 20
 
-func (r *reader) worker() *worker { return &worker{reader: r} }
-
-func (w *worker) close() {
-	if w.bounce != nil {
-		_ = unix.Munmap(w.bounce)
+// newBuffer is memory in huge pages, where the kernel has them: direct reads that
+// scatter over small ones are twice as slow.
+func newBuffer(n int64) ([]byte, error) {
+	if n > hugePage {
+		n = (n + hugePage - 1) / hugePage * hugePage // else the kernel does not align it
 	}
+	m, err := unix.Mmap(-1, 0, int(n), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return nil, fmt.Errorf("buffer of %d bytes: %w", n, err)
+	}
+	_ = unix.Madvise(m, unix.MADV_HUGEPAGE) // a kernel without them refuses
+	return m, nil
 }
 
-// read fills p with the origin's bytes from off; at is p's offset in the
-// segment. Up to the capacity of p, a direct read may write behind it.
-func (w *worker) read(p []byte, off, at int64) error {
-	if !w.buffered.Load() {
-		err := w.direct(p, off, at)
+func freeBuffer(m []byte) { _ = unix.Munmap(m) }
+
+// write copies p into the segment. One at a time: the kernel takes a lock of the
+// file for it, and who waits there burns a processor.
+func (b *Builder) write(p []byte, at int64) error {
+	b.writing.Lock()
+	defer b.writing.Unlock()
+	for len(p) > 0 {
+		n, err := unix.Pwrite(int(b.file.Fd()), p, at)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return fmt.Errorf("write segment of %s at %d: %w", b.name, at, err)
+		}
+		p, at = p[n:], at+int64(n)
+	}
+	return nil
+}
+
+// read reads at least the first need bytes of p, which has whole pages, from off,
+// where a page of the origin begins.
+func (r *reader) read(p []byte, need, off int64) error {
+	if r.direct() {
+		err := r.past(p, need, off)
 		if !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.EOPNOTSUPP) {
 			return err
 		}
-		w.buffered.Store(true) // takes O_DIRECT at open and refuses to read
+		r.buffered.Store(true) // takes O_DIRECT at open and refuses to read
 	}
-	return w.throughCache(p, off)
+	return r.throughCache(p[:need], off)
 }
 
-// direct reads what are whole pages both here and there straight into p, and the
-// rest by whole pages into the bounce buffer.
-func (w *worker) direct(p []byte, off, at int64) error {
-	for len(p) > 0 {
-		n := int64(len(p))
-		var err error
-		switch lead := off % pageSize; {
-		case lead != at%pageSize:
-			n = min(n, bounceSize-lead)
-			err = w.bounced(p[:n], off)
-		case lead != 0:
-			n = min(n, pageSize-lead)
-			err = w.bounced(p[:n], off)
-		case roundUp(n) <= int64(cap(p)):
-			err = w.fill(w.directFD, p[:roundUp(n)], n, off)
-		case n >= pageSize:
-			n -= n % pageSize
-			err = w.fill(w.directFD, p[:n], n, off)
-		default:
-			err = w.bounced(p, off)
+// past reads past the page cache. Such a read takes whole pages, and ends early at
+// the end of the file.
+func (r *reader) past(p []byte, need, off int64) error {
+	for got := int64(0); got < need; {
+		n, err := unix.Pread(r.directFD, p[got:], off+got)
+		switch {
+		case errors.Is(err, unix.EINTR):
+			continue
+		case err != nil:
+			return fmt.Errorf("read %s at %d: %w", r.origin.Name(), off+got, err)
 		}
-		if err != nil {
-			return err
+		got += int64(n)
+		// A read that stopped within a page is at the file's end too.
+		if n == 0 || got < need && got%pageSize != 0 {
+			return short(r.origin, off, need, got)
 		}
-		p, off, at = p[n:], off+n, at+n
 	}
 	return nil
 }
 
-// bounceSize is what one read brings into a bounce buffer: a huge page.
-const bounceSize = 2 << 20
-
-// bounced reads the whole pages around a range and copies it out of them.
-func (w *worker) bounced(p []byte, off int64) error {
-	lead := off % pageSize
-	need := lead + int64(len(p))
-	if int64(len(w.bounce)) < roundUp(need) {
-		w.close()
-		var err error
-		w.bounce, err = unix.Mmap(-1, 0, int(roundUp(need)), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
-		if err != nil {
-			return fmt.Errorf("bounce buffer: %w", err)
-		}
-		_ = unix.Madvise(w.bounce, unix.MADV_HUGEPAGE) // twice as fast as reads that scatter over small pages
-	}
-	if err := w.fill(w.directFD, w.bounce[:roundUp(need)], need, off-lead); err != nil {
-		return err
-	}
-	copy(p, w.bounce[lead:need])
-	return nil
-}
+// direct says whether reads go past the page cache, as far as it is known.
+func (r *reader) direct() bool { return !r.buffered.Load() }
 
 // throughCache reads through the page cache.
-func (w *worker) throughCache(p []byte, off int64) error {
-	n, err := w.readAt(p, off)
+func (r *reader) throughCache(p []byte, off int64) error {
+	n, err := r.readAt(p, off)
 	if errors.Is(err, io.EOF) {
-		return short(w.origin, off, int64(len(p)), int64(n))
+		return short(r.origin, off, int64(len(p)), int64(n))
 	}
 	return err
 }
@@ -201,24 +194,4 @@ func absent(fd int, off, n int64, to []span) []span {
 	}
 	half := roundUp(n / 2)
 	return absent(fd, off+half, n-half, absent(fd, off, half, to))
-}
-
-// fill reads at least the first need bytes of p. A direct read takes whole pages
-// and ends early at the end of the file.
-func (w *worker) fill(fd int, p []byte, need, off int64) error {
-	for got := int64(0); got < need; {
-		n, err := unix.Pread(fd, p[got:], off+got)
-		switch {
-		case errors.Is(err, unix.EINTR):
-			continue
-		case err != nil:
-			return fmt.Errorf("read %s at %d: %w", w.origin.Name(), off+got, err)
-		}
-		got += int64(n)
-		// A direct read that stopped within a page is at the file's end too.
-		if n == 0 || got < need && got%pageSize != 0 && fd == w.directFD {
-			return short(w.origin, off, need, got)
-		}
-	}
-	return nil
 }

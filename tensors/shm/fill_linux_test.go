@@ -50,18 +50,18 @@ func onDisk(t *testing.T, n int64) *os.File {
 // TestFillLeavesNoSecondCopy: neither way of reading leaves the origin in the
 // page cache, and both leave what was there before.
 func TestFillLeavesNoSecondCopy(t *testing.T) {
-	const n = 2*chunkSize + 12_345
+	const n = 8<<20 + 12_345
 	for _, c := range []struct {
 		name       string
 		off        int64
 		buffered   bool
-		chunk      int64 // chunkSize if 0
+		batch      int64 // batchSize if 0
 		from, upto int64 // cached before
 	}{
 		{name: "direct"},
 		{name: "direct unaligned", off: 100},
 		{name: "buffered", buffered: true},
-		{name: "buffered, in small pieces that cause readahead", buffered: true, chunk: 64 << 10},
+		{name: "buffered, in small pieces that cause readahead", buffered: true, batch: 64 << 10},
 		{name: "buffered unaligned", off: 5001, buffered: true},
 		{name: "buffered, its header cached", buffered: true, upto: 64 << 10},
 		{name: "buffered, others have its middle", off: 7, buffered: true, from: 1 << 20, upto: 6 << 20},
@@ -77,7 +77,7 @@ func TestFillLeavesNoSecondCopy(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer b.Discard()
-			f := filling{off: c.off, n: n - c.off, inFlight: inFlight, chunk: cmp.Or(c.chunk, chunkSize), buffered: c.buffered}
+			f := filling{off: c.off, n: n - c.off, inFlight: inFlight, read: readSize, batch: cmp.Or(c.batch, batchSize), batches: batches, buffered: c.buffered}
 			if err := b.fill(t.Context(), origin, f, nil); err != nil {
 				t.Fatal(err)
 			}
@@ -143,9 +143,9 @@ func precache(t *testing.T, f *os.File, from, upto int64) {
 	}
 }
 
-// TestSealClearsTheTail: what a direct read brought in behind the last byte is
+// TestNothingBehindTheEnd: what a direct read brings in behind the last byte is
 // seen by nobody who maps the last page.
-func TestSealClearsTheTail(t *testing.T) {
+func TestNothingBehindTheEnd(t *testing.T) {
 	for _, backend := range backends {
 		t.Run(backend, func(t *testing.T) {
 			s := openBackend(t, backend)
@@ -216,16 +216,14 @@ func TestFillFallsBack(t *testing.T) {
 	if r.directFD < 0 {
 		t.Skip("the disk has no direct reads")
 	}
-	w := r.worker()
-	defer w.close()
 	p := make([]byte, 50_000)[1:] // a disk reads to no such address
-	if err := w.read(p, 0, 0); err != nil {
+	if err := r.read(p, int64(len(p)), 0); err != nil {
 		t.Fatal(err)
 	}
 	if i := differ(p, pattern(50_000)); i >= 0 {
 		t.Errorf("byte %d differs", i)
 	}
-	if !w.buffered.Load() {
+	if r.direct() {
 		t.Skip("this disk does")
 	}
 	if n := cachedPages(t, origin); n != 0 {

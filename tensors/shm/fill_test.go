@@ -40,7 +40,7 @@ func TestFillRanges(t *testing.T) {
 				for _, n := range []int64{0, 1, 100, 4095, 4096, 4097, 12_288, 50_001, 70_001 - off} {
 					for _, more := range []int64{0, 1, 9000} {
 						for _, buffered := range []bool{false, true} {
-							f := filling{off: off, n: n, dst: dst, inFlight: 3, chunk: 8192, buffered: buffered}
+							f := filling{off: off, n: n, dst: dst, inFlight: 3, read: 4096, batch: 8192, batches: 2, buffered: buffered}
 							checkFill(t, s, origin, bytes, f, dst+n+more)
 						}
 					}
@@ -94,7 +94,7 @@ func differ(a, b []byte) int {
 // TestFill is one of several chunks, as the daemon does it: behind a header.
 func TestFill(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
-		const n = 2*chunkSize + 12_345
+		const n = 2*batchSize + 12_345
 		origin := originFile(t, t.TempDir(), n)
 		for _, off := range []int64{0, 333} {
 			b, err := s.Create("filled", pageSize+n-off)
@@ -161,7 +161,7 @@ func TestFillShortOrigin(t *testing.T) {
 		dir := t.TempDir()
 		for _, has := range []int64{0, 1, 4095, 4096, 10_000, 40_960} {
 			for _, buffered := range []bool{false, true} {
-				f := filling{n: has + 1, inFlight: 2, chunk: 8192, buffered: buffered}
+				f := filling{n: has + 1, inFlight: 2, read: 8192, batch: 8192, batches: 2, buffered: buffered}
 				fillShort(t, s, originFile(t, dir, has), f, nil)
 				f.off, f.n = 17, has+5000
 				fillShort(t, s, originFile(t, dir, has), f, nil)
@@ -169,7 +169,7 @@ func TestFillShortOrigin(t *testing.T) {
 		}
 		for _, to := range []int64{0, 8192, 12_288, 20_001, 65_535} {
 			for _, buffered := range []bool{false, true} {
-				f := filling{n: 65_536, inFlight: 1, chunk: 8192, buffered: buffered}
+				f := filling{n: 65_536, inFlight: 1, read: 4096, batch: 8192, batches: 2, buffered: buffered}
 				origin := originFile(t, dir, f.n)
 				fillShort(t, s, origin, f, func(int64) {
 					if err := origin.Truncate(to); err != nil {
@@ -205,7 +205,7 @@ func TestFillCancelled(t *testing.T) {
 		for _, inFlight := range []int{1, 4} {
 			ctx, cancel := context.WithCancelCause(t.Context())
 			var last int64
-			f := filling{n: 1 << 20, inFlight: inFlight, chunk: 4096}
+			f := filling{n: 1 << 20, inFlight: inFlight, read: 4096, batch: 4096, batches: 2}
 			err = b.fill(ctx, origin, f, func(n int64) {
 				last = n
 				if n == 3*4096 {

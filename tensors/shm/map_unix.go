@@ -11,10 +11,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mapFile maps a file of size bytes, shared and writable. The mapping is a whole
-// number of pages: a direct read of the tail fills up to the end of the last one.
+// mapFile maps a file of size bytes, shared and writable.
 func mapFile(f *os.File, size int64) ([]byte, error) {
-	return unix.Mmap(int(f.Fd()), 0, int(roundUp(size)), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	return unix.Mmap(int(f.Fd()), 0, int(size), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 }
 
 func unmapFile(m []byte) { _ = unix.Munmap(m) }

@@ -124,19 +124,26 @@ func (r *reader) close() {}
 
 func (r *reader) readAt(p []byte, off int64) (int, error) { return r.origin.ReadAt(p, off) }
 
-func (r *reader) worker() *worker { return &worker{r.origin} }
+func (r *reader) direct() bool { return false }
 
-type worker struct{ origin *os.File }
+func newBuffer(n int64) ([]byte, error) { return make([]byte, n), nil }
 
-func (w *worker) close() {}
+func freeBuffer([]byte) {}
 
-func (w *worker) read(p []byte, off, _ int64) error {
-	n, err := w.origin.ReadAt(p, off)
-	if n == len(p) {
+// write copies p into the segment, by the mapping: a write beside a mapping is not
+// coherent with it everywhere.
+func (b *Builder) write(p []byte, at int64) error {
+	copy(b.bytes[at:], p)
+	return nil
+}
+
+func (r *reader) read(p []byte, need, off int64) error {
+	n, err := r.origin.ReadAt(p[:need], off)
+	if int64(n) == need {
 		return nil
 	}
 	if errors.Is(err, io.EOF) {
-		return short(w.origin, off, int64(len(p)), int64(n))
+		return short(r.origin, off, need, int64(n))
 	}
-	return fmt.Errorf("read %s: %w", w.origin.Name(), err)
+	return fmt.Errorf("read %s: %w", r.origin.Name(), err)
 }

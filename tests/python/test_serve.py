@@ -261,21 +261,24 @@ def test_health(server: serving.Server, client: triton.InferenceServerClient) ->
 
 def test_a_handler_that_fails_dies_or_hangs(binary: Path, models: Path) -> None:
     flags = ("--model", "moody=served_models:Moody", "--timeout", "1s")
-    with mounts.mounted(binary, models) as mount, serving.served(binary, mount, *flags) as server:
-        with triton.InferenceServerClient(server.socket) as client:
-            mounts.eventually("it is ready", client.is_server_ready)
+    with (
+        mounts.mounted(binary, models) as mount,
+        serving.served(binary, mount, *flags) as server,
+        triton.InferenceServerClient(server.socket) as client,
+    ):
+        mounts.eventually("it is ready", client.is_server_ready)
 
-            def call(what: bytes) -> int:
-                return int(client.infer("moody", [given("what", np.array([what], np.object_), "BYTES")]).as_numpy("pid")[0])
+        def call(what: bytes) -> int:
+            return int(client.infer("moody", [given("what", np.array([what], np.object_), "BYTES")]).as_numpy("pid")[0])
 
-            first = call(b"")
-            with pytest.raises(InferenceServerException, match="INTERNAL.*ValueError: it was told to fail"):
-                call(b"fail")
-            assert call(b"") == first, "a failed call ended the handler"
-            for what in (b"die", b"hang"):
-                with pytest.raises(InferenceServerException, match="UNAVAILABLE"):
-                    call(what)
-                mounts.eventually("another one serves", client.is_server_ready)
-                second = call(b"")
-                assert second != first
-                first = second
+        first = call(b"")
+        with pytest.raises(InferenceServerException, match="INTERNAL.*ValueError: it was told to fail"):
+            call(b"fail")
+        assert call(b"") == first, "a failed call ended the handler"
+        for what in (b"die", b"hang"):
+            with pytest.raises(InferenceServerException, match="UNAVAILABLE"):
+                call(what)
+            mounts.eventually("another one serves", client.is_server_ready)
+            second = call(b"")
+            assert second != first
+            first = second
