@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,7 @@ type execution struct {
 
 	mu      sync.Mutex    // Room is called by the handler's goroutines
 	regions []*hold       // guarded by mu
+	output  *hold         // guarded by mu: the one of regions that room took last
 	over    bool          // guarded by mu: the handler has let go
 	free    chan struct{} // closed then
 
@@ -136,19 +138,29 @@ func (e *execution) deadline() time.Time {
 	return last
 }
 
-// room takes memory for outputs: it is what the next response lies in.
+// room takes memory for outputs: it is what the next response lies in. What it took
+// before is free with the last response that shows a part of it.
 func (e *execution) room(bytes int64) (handler.Place, error) {
 	h, err := e.model.server.take(bytes)
 	if err != nil {
 		return handler.Place{}, err
 	}
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.over {
-		h.release()
+	before, over := e.output, e.over
+	switch {
+	case over:
+		before = h
+	default:
+		e.regions = append(slices.DeleteFunc(e.regions, func(r *hold) bool { return r == before }), h)
+		e.output = h
+	}
+	e.mu.Unlock()
+	if before != nil {
+		before.release()
+	}
+	if over {
 		return handler.Place{}, fmt.Errorf("%w: the call is over", ErrRoom)
 	}
-	e.regions = append(e.regions, h)
 	return h.region.Place, nil
 }
 
@@ -164,7 +176,7 @@ func (e *execution) letGo() {
 	e.mu.Lock()
 	regions := e.regions
 	first := !e.over
-	e.regions, e.over = nil, true
+	e.regions, e.output, e.over = nil, nil, true
 	e.mu.Unlock()
 	if first {
 		close(e.free)

@@ -50,12 +50,20 @@ func model(name string, spec handler.Spec, queue batch.Config, f func(context.Co
 // the arena is taken.
 func serve(t *testing.T, models ...workers.ModelConfig) *fixture {
 	t.Helper()
+	return serveWith(t, func(*workers.Config) {}, models...)
+}
+
+// serveWith is serve with a configuration that is changed.
+func serveWith(t *testing.T, change func(*workers.Config), models ...workers.ModelConfig) *fixture {
+	t.Helper()
 	f := &fixture{arena: arena.New(arena.Memfds(), 1<<20)}
-	f.Server = workers.New(workers.Config{
+	cfg := workers.Config{
 		Version: "test", Models: models, Arena: f.arena, MaxTensorBytes: 64 << 20,
 		Credentials: caller.Credentials(caller.Options{}),
 		Callers:     func(ctx context.Context) (caller.Caller, error) { return caller.FromContext(ctx, nil) },
-	})
+	}
+	change(&cfg)
+	f.Server = workers.New(cfg)
 	address := "unix:" + filepath.Join(t.TempDir(), "s.sock")
 	l, err := caller.Listen(address, 0o600)
 	if err != nil {

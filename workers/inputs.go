@@ -14,6 +14,9 @@ import (
 // align is where a tensor begins in a region: at a cache line.
 const align = 64
 
+// mostBytes is more than anybody has, and little enough to be added to itself.
+const mostBytes = 1 << 56
+
 func aligned(n int64) int64 { return (n + align - 1) &^ (align - 1) }
 
 // request makes what the handler gets: inputs side by side in one region, joined along
@@ -39,12 +42,16 @@ func (e *execution) request() (*handler.Request, error) {
 			req.Inputs[i].Place = place
 			continue
 		}
-		var bytes int64
 		for _, c := range e.calls {
-			bytes += c.Call.inputBytes(i)
+			// Each is at most what a file can have, which is nearly all that 63 bits can count.
+			bytes := c.Call.inputBytes(i)
+			req.Inputs[i].Bytes += bytes
+			if bytes > mostBytes || total > mostBytes {
+				return nil, fmt.Errorf("%w: the inputs have more than %d bytes", ErrRoom, mostBytes)
+			}
+			total += bytes
 		}
-		req.Inputs[i].Bytes = bytes
-		total += aligned(bytes)
+		total = aligned(total)
 	}
 	if total > 0 {
 		if err := e.fill(req, total); err != nil {
@@ -52,13 +59,8 @@ func (e *execution) request() (*handler.Request, error) {
 		}
 	}
 	e.ask(req)
-	if guess := e.model.guess(max(e.rows, 1)); guess > 0 {
-		place, err := e.room(guess)
-		if err != nil {
-			return nil, err
-		}
-		req.First = place
-	}
+	// Without it the handler asks for what it needs.
+	req.First, _ = e.room(e.model.guess(max(e.rows, 1)))
 	return req, nil
 }
 

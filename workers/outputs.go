@@ -26,7 +26,9 @@ func (e *execution) respond(r *handler.Response) error {
 		if e.rows > 0 && (len(out.Shape) == 0 || out.Shape[0] != int64(e.rows)) {
 			return fmt.Errorf("%w: %s has the shape %v, a batch of %d needs that many rows", ErrOutput, out.Name, out.Shape, e.rows)
 		}
-		bytes += aligned(out.Bytes)
+		if out.Data() != nil { // else it lies in a caller's file
+			bytes += aligned(out.Bytes)
+		}
 	}
 	e.model.learn(bytes, max(e.rows, 1))
 	row := 0
@@ -140,8 +142,9 @@ func (m *model) learn(bytes int64, rows int) {
 }
 
 // guess is how much room the outputs of so many rows will take, by what was seen: a
-// handler asks for more when it needs that.
+// handler asks for more when it needs that. That costs little beside a large output; a
+// large guess costs all later calls memory, for one that gave much.
 func (m *model) guess(rows int) int64 {
-	const least, most = 4 << 10, 1 << 30
+	const least, most = 4 << 10, 4 << 20
 	return min(max(m.outputBytes.Load()*int64(rows)+align, least), most)
 }

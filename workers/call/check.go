@@ -12,10 +12,11 @@ import (
 // Check says what of a request's inputs is not as its model takes them: one that is
 // missing or unknown, a datatype, how many dimensions, or one of them; -1 is any. With
 // batched, requests have one dimension more, the first, the same in all inputs, at least
-// 1. A model that says nothing of its inputs takes everything. The error is an *Error.
+// 1. A model that says nothing of its inputs takes everything that has rows, if batched.
+// The error is an *Error.
 func Check(r *Request, inputs []Tensor, batched bool) error {
 	if len(inputs) == 0 {
-		return nil
+		return checkRows(r, batched)
 	}
 	for i := range r.Inputs {
 		in := &r.Inputs[i]
@@ -36,6 +37,23 @@ func Check(r *Request, inputs []Tensor, batched bool) error {
 	for i := range inputs {
 		if !slices.ContainsFunc(r.Inputs, func(in Input) bool { return in.Name == inputs[i].Name }) {
 			return &Error{fmt.Sprintf("input %q", inputs[i].Name), fmt.Sprintf("it is missing: %s takes %s", r.Model, names(inputs))}
+		}
+	}
+	return nil
+}
+
+// checkRows is Check for a model that says nothing of its inputs.
+func checkRows(r *Request, batched bool) error {
+	if !batched {
+		return nil
+	}
+	for i := range r.Inputs {
+		in := &r.Inputs[i]
+		if len(in.Shape) == 0 || in.Shape[0] == 0 {
+			return in.wrong("shape %s has no rows, and the model takes batches", shapeText(in.Shape))
+		}
+		if in.Shape[0] != r.Inputs[0].Shape[0] {
+			return in.wrong("%d rows, input %q has %d: all have the same", in.Shape[0], r.Inputs[0].Name, r.Inputs[0].Shape[0])
 		}
 	}
 	return nil
