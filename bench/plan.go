@@ -110,6 +110,9 @@ func (p plan) withRounds(n int) plan {
 		} {
 			*rounds = n
 		}
+		if p.servingMiniLM > 0 {
+			p.servingMiniLM = n
+		}
 	}
 	return p
 }

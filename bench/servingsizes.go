@@ -97,10 +97,6 @@ func sizeResults(n int64, all []series) ([]result, error) {
 	mb := digits(float64(n) / 1e6)
 	reference := fmt.Sprintf("a call with %s MB by reference", mb)
 	inMessage := fmt.Sprintf("a call with %s MB in the message", mb)
-	above := make(series, len(all[byReference]))
-	for i := range above {
-		above[i] = all[byReference][i] - all[itself][i] - all[sumAlone][i]
-	}
 	large, within := goal{}, 250*time.Microsecond
 	switch {
 	case n >= 10_000_000 && n < 50_000_000:
@@ -111,8 +107,15 @@ func sizeResults(n int64, all []series) ([]result, error) {
 	a, err1 := beside(reference, seconds, all[byReference], "MLServer, in the message", all[inlineMLServer], large)
 	b, err2 := beside(inMessage, seconds, all[inline], "MLServer", all[inlineMLServer], faster(12))
 	c, err3 := beside(inMessage, seconds, all[inline], "a server of grpc.aio", all[inlineAio], faster(1))
+	if err := errors.Join(err1, err2, err3); err != nil {
+		return nil, err
+	}
 	b.Bytes, c.Bytes = n, n
+	above := make(series, len(all[byReference]))
+	for i := range above {
+		above[i] = all[byReference][i] - all[itself][i] - all[sumAlone][i]
+	}
 	own := alone(reference+", less 1 KB that the server answers itself, less the sum", seconds, above, under(within.Seconds(), seconds))
 	own.Note = fmt.Sprintf("the server answers 1 KB itself in %s; the sum takes %s in Python, over the same file", seconds.format(all[itself].median()), seconds.format(all[sumAlone].median()))
-	return []result{a, own, b, c}, errors.Join(err1, err2, err3)
+	return []result{a, own, b, c}, nil
 }
