@@ -51,11 +51,10 @@ func (h *hostile) bytes(t *testing.T) {
 	}
 	for _, text := range []string{"GET / HTTP/1.1\r\nHost: x\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff"} {
 		c := must(net.Dial("tcp", h.tcp))(t)
-		c.SetDeadline(time.Now().Add(2 * patience))
 		if _, err := c.Write([]byte(text)); err != nil {
 			t.Error(err)
 		}
-		if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+		if !hangsUp(c) {
 			t.Errorf("%q: the server does not hang up", text)
 		}
 		c.Close()
@@ -284,11 +283,19 @@ func (h *hostile) silentConnections(t *testing.T) func(*testing.T) {
 	}
 	return func(t *testing.T) {
 		for i, c := range conns {
-			c.SetReadDeadline(time.Now().Add(4 * patience))
-			if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
+			if !hangsUp(c) {
 				t.Fatalf("connection %d is open yet", i)
 			}
 			c.Close()
 		}
 	}
+}
+
+// hangsUp waits until the other end has closed a connection.
+func hangsUp(c net.Conn) bool {
+	if err := c.SetReadDeadline(time.Now().Add(4 * patience)); err != nil {
+		return false
+	}
+	_, err := io.Copy(io.Discard, c)
+	return !errors.Is(err, os.ErrDeadlineExceeded)
 }

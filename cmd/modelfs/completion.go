@@ -86,10 +86,10 @@ func (p *program) candidates(c *cli.Context, before []string, current string) []
 	}
 	flags := append(command.Flags[:len(command.Flags):len(command.Flags)], cli.HelpFlag)
 	if last := before[len(before)-1]; len(before) > at+1 && strings.HasPrefix(last, "-") && takesNext(flags, last) {
-		return matching(current, p.flagValues(strings.TrimLeft(last, "-")))
+		return matching(current, p.flagValues(strings.TrimLeft(last, "-"), before))
 	}
 	if name, _, ok := strings.Cut(current, "="); ok && strings.HasPrefix(name, "-") {
-		values := p.flagValues(strings.TrimLeft(name, "-"))
+		values := p.flagValues(strings.TrimLeft(name, "-"), before)
 		for i := range values {
 			values[i] = name + "=" + values[i]
 		}
@@ -135,8 +135,11 @@ func (p *program) arguments(command string, before []string, current string) []s
 	return nil
 }
 
-func (p *program) flagValues(name string) []string {
+func (p *program) flagValues(name string, before []string) []string {
 	switch name {
+	case "model":
+		_, names := p.modelNames(before)
+		return names
 	case "policy":
 		return []string{"lru", "lfu", "manual"}
 	case "over-budget":

@@ -40,6 +40,8 @@ func TestCandidates(t *testing.T) {
 		{"mount --ready", ""},
 		{"mount ", ""},
 		{"umount ", "MOUNT"},
+		{"serve --model sil", "silero-vad"},
+		{"serve --workers 2 --max-b", "--max-batch"},
 		{"completion f", "fish"},
 		{"nonsense x", ""},
 	} {
