@@ -327,6 +327,34 @@ func TestCancelReaches(t *testing.T) {
 	}
 }
 
+// TestCancelBeforeItBegins: a call that is cancelled before an event loop has begun it is
+// answered, too; else its memory and its place would never be free.
+func TestCancelBeforeItBegins(t *testing.T) {
+	p := start(t, command(t, "Blocking"))
+	out := memory(t, 4096)
+	var first sync.WaitGroup
+	first.Go(func() {
+		if err := p.Infer(t.Context(), told(out, "", "seconds", 1), func(*handler.Response) error { return nil }); err != nil {
+			t.Error(err)
+		}
+	})
+	time.Sleep(200 * time.Millisecond) // it has begun
+	ctx, cancel := context.WithCancel(t.Context())
+	time.AfterFunc(100*time.Millisecond, cancel)
+	free := make(chan struct{})
+	req := told(out, "", "seconds", 0)
+	req.Released = func() { close(free) }
+	if err := p.Infer(ctx, req, nil); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	select {
+	case <-free:
+	case <-time.After(time.Minute):
+		t.Error("the handler never answers")
+	}
+	first.Wait()
+}
+
 // TestGone has handlers die in all ways that there are; the call says how.
 func TestGone(t *testing.T) {
 	out := memory(t, 4096)

@@ -288,6 +288,7 @@ class OnLoop(Server):
         super().__init__(handler, channel)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._answers: dict[int, asyncio.Future[tuple[int, Place]]] = {}
+        self._begun: set[int] = set()
         self._given_up: set[int] = set()
 
     def serve(self) -> None:
@@ -333,8 +334,9 @@ class OnLoop(Server):
             task = self._tasks.get(id)
             if task is not None and id not in self._given_up:
                 self._given_up.add(id)
-                # Who waits for room is told so by the answer, which has to be taken in any case.
-                if id not in self._answers:
+                # A task that is cancelled before it has begun never does, and answers nothing. Who waits for room
+                # is told so by the answer, which has to be taken in any case.
+                if id in self._begun and id not in self._answers:
                     task.cancel()
         elif kind != records.STOP:
             raise BrokenProtocol(f"a record of type {kind}")
@@ -343,7 +345,10 @@ class OnLoop(Server):
     async def _run(self, call: Call) -> None:
         _deadline.set(call.deadline)  # the task's own
         _cancelled.set(lambda: call.id in self._given_up)
+        self._begun.add(call.id)
         try:
+            if call.id in self._given_up:
+                raise _Nobody
             result = self.start(call)
             if inspect.isasyncgen(result):
                 self.check_stream(result)
@@ -360,6 +365,7 @@ class OnLoop(Server):
             self.fail(call, error)
         finally:
             del self._tasks[call.id]
+            self._begun.discard(call.id)
             self._given_up.discard(call.id)
 
     async def _stream(self, call: Call, items: Any) -> None:  # noqa: ANN401 - an asynchronous generator

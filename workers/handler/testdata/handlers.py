@@ -147,6 +147,16 @@ class Forever:
         await asyncio.sleep(3600)
 
 
+class Blocking:
+    """Keeps its event loop from all else for as long as it is told."""
+
+    concurrency = 2
+
+    async def infer(self, inputs, parameters):
+        time.sleep(parameters["seconds"])
+        return {}
+
+
 class Counting:
     """A stream."""
 
