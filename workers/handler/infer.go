@@ -213,14 +213,10 @@ func (p *Process) finish(r *running) {
 	released, freed := r.req.Released, r.freed
 	r.req, r.freed, r.region = nil, nil, Place{}
 	r.since.Store(0)
-	select {
-	case <-p.dead: // end may look at it yet
-	default:
-		for len(r.events) > 0 {
-			<-r.events
-		}
-		calls.Put(r)
+	for len(r.events) > 0 {
+		<-r.events
 	}
+	calls.Put(r)
 	if released != nil {
 		released()
 	}

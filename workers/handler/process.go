@@ -189,15 +189,18 @@ func (p *Process) end() {
 		reason = errors.New(p.ending())
 	}
 	p.gone = fmt.Errorf("%w: %w", ErrGone, reason)
+	var left []*running
 	p.mu.Lock()
-	calls := p.calls
+	for _, r := range p.calls {
+		if r.abandoned { // whoever is in Infer finishes the others, and they are another's then
+			left = append(left, r)
+		}
+	}
 	p.calls = nil
 	p.mu.Unlock()
 	close(p.dead)
-	for _, r := range calls {
-		if r.abandoned {
-			p.finish(r)
-		}
+	for _, r := range left {
+		p.finish(r)
 	}
 }
 
