@@ -82,6 +82,9 @@ func (s *Server) enqueue(p *pending, in *wire.InferRequest, stream bool) (m *mod
 	if err != nil {
 		return m, err
 	}
+	if stream && s.draining.Load() { // other calls gRPC takes no more
+		return m, fmt.Errorf("%s: %w: %s", m.cfg.Name, ErrNotReady, shuttingDown)
+	}
 	if spec.Decoupled && !stream {
 		return m, fmt.Errorf("%s answers any number of times: call it by ModelStreamInfer: %w", m.cfg.Name, ErrUnsupported)
 	}

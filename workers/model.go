@@ -41,8 +41,9 @@ type model struct {
 	outputBytes atomic.Int64 // the most that the outputs of one row took
 
 	mu    sync.Mutex
-	run   *running // guarded by mu; nil: unloaded
-	ended string   // guarded by mu: why it is unloaded
+	run   *running      // guarded by mu; nil: unloaded
+	ended string        // guarded by mu: why it is unloaded
+	gone  chan struct{} // guarded by mu: closed when all that was unloaded has ended; nil: nothing was
 }
 
 // running is a model between load and unload.
@@ -56,11 +57,16 @@ func newModel(s *Server, cfg ModelConfig) *model {
 	return &model{server: s, cfg: cfg, stats: newStatistics(), ended: "not loaded"}
 }
 
-// load starts the handlers, if they are not; it does not wait for them.
+// load starts the handlers, if they are not; it does not wait for them. A server that
+// ends starts nothing.
 func (m *model) load() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.run != nil {
+		return
+	}
+	if m.server.draining.Load() { // before its end unloads all
+		m.ended = shuttingDown
 		return
 	}
 	r := &running{queue: batch.New[*pending](m.cfg.Queue)}
@@ -74,12 +80,26 @@ func (m *model) load() {
 	m.run = r
 }
 
-// unload lets what waits be answered until the context ends, then ends the handlers.
+// unload lets what waits be answered until the context ends, then ends the handlers. It
+// returns when they have ended, also if somebody else has unloaded them.
 func (m *model) unload(ctx context.Context, why string) {
 	m.mu.Lock()
-	r := m.run
+	r, before := m.run, m.gone
 	m.run, m.ended = nil, why
+	var gone chan struct{}
+	if r != nil {
+		gone = make(chan struct{})
+		m.gone = gone
+	}
 	m.mu.Unlock()
+	defer func() {
+		if before != nil {
+			<-before
+		}
+		if gone != nil {
+			close(gone)
+		}
+	}()
 	if r == nil {
 		return
 	}

@@ -165,6 +165,8 @@ func (s *Server) Drain(ctx context.Context) {
 	s.close(ctx)
 }
 
+const shuttingDown = "the server is shutting down"
+
 // lastWrites is how long the last responses have to be written.
 const lastWrites = time.Second
 
@@ -178,7 +180,7 @@ func (s *Server) Close() {
 func (s *Server) close(ctx context.Context) {
 	var all sync.WaitGroup
 	for _, m := range s.list() {
-		all.Go(func() { m.unload(ctx, "the server is shutting down") })
+		all.Go(func() { m.unload(ctx, shuttingDown) })
 	}
 	all.Wait()
 	s.arena.Close()
