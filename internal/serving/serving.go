@@ -163,7 +163,6 @@ func (s *serving) start(ctx context.Context) error {
 			}
 		})
 	}
-	s.announceChanges()
 	s.server = workers.New(wc)
 	if s.cfg.HTTP != "" {
 		h, at, err := startHTTP(s.cfg.HTTP, s.server, s.server.Ready)
@@ -174,6 +173,7 @@ func (s *serving) start(ctx context.Context) error {
 		s.http = at.String()
 		s.ends = append(s.ends, func() { _ = h.Close() })
 	}
+	s.announceChanges() // of what is all there now
 	return nil
 }
 
