@@ -43,6 +43,7 @@ class MiniLM:
         from serving_minilm import minilm
 
         torch.set_grad_enabled(False)
+        torch.set_num_threads(1)  # more of them wait for each other where callers need a processor, too
         self.net = minilm()
         self.net.load_state_dict(model.state_dict(), assign=True, strict=False)
         self.net.eval()
