@@ -1,6 +1,7 @@
 # Copyright The modelfs Authors
 # SPDX-License-Identifier: Apache-2.0
 # ruff: noqa: RUF012 (handlers are written as in docs/inference.md)
+# ruff: noqa: RUF012 (handlers are written as in docs/inference.md)
 """What `modelfs serve` is measured with: handlers that are as small as those of the peers, and MiniLM."""
 
 from typing import Any
