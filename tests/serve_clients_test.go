@@ -46,7 +46,7 @@ func buildClient(t *testing.T, name string, programs ...string) {
 			lacking(t, name, err.Error())
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	if out, err := exec.CommandContext(ctx, "../scripts/clients", name).CombinedOutput(); err != nil {
 		lacking(t, name, "scripts/clients "+name+": "+err.Error()+"\n"+tail(string(out), 4000))
