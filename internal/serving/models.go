@@ -61,7 +61,8 @@ func (s *serving) onnxFile(m Model) (string, error) {
 		return "", fmt.Errorf("model %s: without a mount a model needs a handler: --model %s=MODULE:CLASS", m.Name, m.Name)
 	}
 	dir := filepath.Join(s.cfg.Mount, "models", filepath.FromSlash(m.Name))
-	if !filepath.IsLocal(m.Name) {
+	// One name for one model: with others for it anybody could have it loaded again and again.
+	if !filepath.IsLocal(m.Name) || m.Name != filepath.Clean(m.Name) || m.Name == "." {
 		return "", fmt.Errorf("model %s: that is no name of a model", m.Name)
 	}
 	if m.Handler != "" {
