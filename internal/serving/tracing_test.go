@@ -60,7 +60,7 @@ func TestTraces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	traced := grpc.NewServer(grpc.StatsHandler(stats))
+	traced := grpc.NewServer(grpc.StatsHandler(stats), grpc.WaitForHandlers(true))
 	healthpb.RegisterHealthServer(traced, health.NewServer())
 	conn, err := grpc.NewClient(serveAt(t, traced), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -70,6 +70,7 @@ func TestTraces(t *testing.T) {
 	if _, err := healthpb.NewHealthClient(conn).Check(t.Context(), &healthpb.HealthCheckRequest{}); err != nil {
 		t.Fatal(err)
 	}
+	traced.Stop() // the span ends after the answer
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	if err := end(ctx); err != nil {
