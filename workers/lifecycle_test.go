@@ -77,7 +77,9 @@ func TestLoadAfterEnd(t *testing.T) {
 	}
 	f := serveWith(t, func(c *workers.Config) {
 		anybody(c)
-		c.Find = func(name string) (workers.ModelConfig, error) { return workers.ModelConfig{Name: name, Start: start}, nil }
+		c.Find = func(name string) (workers.ModelConfig, error) {
+			return workers.ModelConfig{Name: name, Start: start}, nil
+		}
 	}, workers.ModelConfig{Name: "m", Start: start})
 	f.Close()
 	before := starts.Load()

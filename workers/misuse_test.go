@@ -197,3 +197,17 @@ func TestNoRows(t *testing.T) {
 		want(t, err, c.code)
 	}
 }
+
+// TestOutputTwice: an output that a function gives twice, with other bytes, shows nothing
+// of what lay in its memory before.
+func TestOutputTwice(t *testing.T) {
+	twice := func(context.Context, []handler.Array, map[string]any) ([]handler.Array, error) {
+		of := func(n int64) handler.Array {
+			return handler.Array{Tensor: call.Tensor{Name: "y", Datatype: call.UINT8, Shape: []int64{n}}, Data: make([]byte, n)}
+		}
+		return []handler.Array{of(4), of(8)}, nil
+	}
+	f := serve(t, model("m", handler.Spec{}, batch.Config{}, twice))
+	_, err := f.conn.Infer(t.Context(), &client.Request{Model: "m", Inputs: []client.Tensor{vector("x", []int64{1}, 1)}})
+	want(t, err, codes.Internal)
+}

@@ -120,7 +120,10 @@ func (g *gofunc) answer(req *Request, outputs []Array, err error, emit func(*Res
 	}
 	response := &Response{Final: true}
 	var need int64
-	for _, o := range outputs {
+	for i, o := range outputs {
+		if slices.ContainsFunc(outputs[:i], func(other Array) bool { return other.Name == o.Name }) {
+			return &CallError{internalCode, fmt.Sprintf("the model gave %q twice", o.Name)} // one would show what lay there before
+		}
 		t := Tensor{Tensor: o.Tensor, Place: Place{Bytes: int64(len(o.Data))}}
 		if req.Outputs != nil {
 			i := slices.IndexFunc(req.Outputs, func(asked Tensor) bool { return asked.Name == o.Name })
