@@ -46,7 +46,7 @@ func (m *model) execute(h handler.Handler, b batch.Batch[*pending]) (gone bool, 
 		c.Call.waited = c.Waited
 		m.stats.queue.add(c.Waited)
 	}
-	req, err := e.request()
+	req, err := e.prepared()
 	if err != nil {
 		e.letGo()
 		e.end(err)
@@ -57,7 +57,7 @@ func (m *model) execute(h handler.Handler, b batch.Batch[*pending]) (gone bool, 
 	defer cancel()
 	ready := time.Now()
 	e.timing.input = ready.Sub(start)
-	err = h.Infer(ctx, req, e.respond)
+	err = h.Infer(ctx, req, e.given)
 	e.timing.infer += since(ready) - e.timing.output
 	if err == nil && e.answers == 0 && !e.spec.Decoupled {
 		err = fmt.Errorf("%w: none", ErrOutput)
@@ -80,6 +80,17 @@ func (m *model) execute(h handler.Handler, b batch.Batch[*pending]) (gone bool, 
 		e.close()
 	}()
 	return gone, let
+}
+
+// prepared is request, and given is respond: a fault in them fails the calls alone.
+func (e *execution) prepared() (req *handler.Request, err error) {
+	defer e.model.server.recovered("the inputs of "+e.model.cfg.Name, &err)
+	return e.request()
+}
+
+func (e *execution) given(r *handler.Response) (err error) {
+	defer e.model.server.recovered("the outputs of "+e.model.cfg.Name, &err)
+	return e.respond(r)
 }
 
 // close closes what the calls referred to.

@@ -31,7 +31,8 @@
 //	 6 RESULT  handler: count outputs of the call; flag 1: the last record of the call,
 //	                    which may then have no outputs
 //	 7 FAIL    handler: the call failed: count is a gRPC code, the rest is UTF-8
-//	 8 ROOM    handler: the outputs need so many bytes (u64); the server answers
+//	 8 ROOM    handler: the outputs need so many bytes (u64); the server answers. What
+//	                    the call had before is not to be written any more
 //	 9 REGION  server:  key u64, offset u64, bytes u64: where outputs may lie, instead of
 //	                    what INFER said; flag 1: nowhere, nobody waits for the call any
 //	                    more; flag 2: nowhere, there is no such room
