@@ -82,7 +82,7 @@ func layers() []layer {
 			"internal/daemon", "internal/serving", "internal/catalog", "loaders", "loaders/safetensors", "sources", "tensors", "tensors/convert", "workers/reference",
 			"github.com/urfave/cli/v2", "github.com/vbauerster/mpb/v8", sys,
 		}, nil, "flags become one Config, and everything else goes through the mount (inspect and export, without one, through the catalog): it knows no segments, policies and FUSE"},
-		{"bench/...", []string{modulePath + "/...", sys, "github.com/hanwen/go-fuse/v2", "gonum.org/v1/plot"}, nil, "measures whatever it likes; nobody imports it"},
+		{"bench/...", []string{modulePath + "/...", sys, "google.golang.org/grpc", "github.com/hanwen/go-fuse/v2", "gonum.org/v1/plot"}, nil, "measures whatever it likes; nobody imports it"},
 		{"tests/...", []string{modulePath + "/...", "github.com/hanwen/go-fuse/v2/..."}, nil, "tests whatever it likes; nobody imports it"},
 	}
 }

@@ -225,7 +225,10 @@ def test_models_are_loaded_and_unloaded(client: triton.InferenceServerClient, se
         client.load_model("echo", files={"file:1/model.onnx": b"anything"}, config="{}")
     with pytest.raises(InferenceServerException, match="NOT_FOUND"):
         client.load_model("nobody")
-    with triton.InferenceServerClient(server.tcp) as stranger, pytest.raises(InferenceServerException, match="PERMISSION_DENIED"):
+    with (
+        triton.InferenceServerClient(server.tcp) as stranger,
+        pytest.raises(InferenceServerException, match="PERMISSION_DENIED"),
+    ):
         stranger.unload_model("echo")
 
 

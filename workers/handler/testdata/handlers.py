@@ -1,5 +1,6 @@
 # Copyright The modelfs Authors
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: ANN001, ANN201, ANN204, ASYNC251, RUF012 (handlers are written as users write them)
 """Handlers of all kinds, good and bad ones, for the tests of workers/handler."""
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import sys
 import time
 
 import numpy as np
-
 from modelfs import worker
 
 
