@@ -9,8 +9,10 @@ kernels, each worker for itself: see docs/decisions/0006-onnxruntime.md for what
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -117,7 +119,15 @@ def _session(path: str, workers: int, model: object) -> tuple[onnxruntime.Infere
     def made(options: onnxruntime.SessionOptions) -> onnxruntime.InferenceSession:
         import onnxruntime
 
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        while True:
+            try:
+                return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            except onnxruntime.capi.onnxruntime_pybind11_state.EPFail as error:
+                # It opens external data with O_NONBLOCK, which has the mount load the file and answer EAGAIN
+                # until it is there. Whoever started this process limits how long that may take.
+                if f"SystemError : {errno.EAGAIN}" not in str(error):
+                    raise
+                time.sleep(0.02)
 
     packed = _prepacking(path)
     if isinstance(model, modelfs.Model) and not packed:
