@@ -6,6 +6,7 @@ package tests_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -43,6 +44,7 @@ func TestDrain(t *testing.T) {
 	}
 	s.await("six wait", func() bool { return s.metric(`modelfs_inference_waiting{model="stamp"}`) == calls-2 })
 	s.cmd.Process.Signal(unix.SIGTERM)
+	s.await("it ends", func() bool { return s.get("/v2/health/ready") == http.StatusServiceUnavailable })
 	// On a new connection or an old one: the first refusal comes while the others run.
 	for _, c := range []inference.GRPCInferenceServiceClient{c, s.another(t)} {
 		var err error

@@ -82,7 +82,7 @@ func (s *Server) enqueue(p *pending, in *wire.InferRequest, stream bool) (m *mod
 	if err != nil {
 		return m, err
 	}
-	if stream && s.draining.Load() { // other calls gRPC takes no more
+	if s.draining.Load() { // what comes before gRPC has told its client
 		return m, fmt.Errorf("%s: %w: %s", m.cfg.Name, ErrNotReady, shuttingDown)
 	}
 	if spec.Decoupled && !stream {
