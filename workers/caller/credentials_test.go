@@ -84,23 +84,30 @@ func TestUsers(t *testing.T) {
 	}
 }
 
-// TestOverflow: who has no uid here is not known, though the kernel shows one.
-func TestOverflow(t *testing.T) {
+// accepted is the server's end of a connection over a Unix socket.
+func accepted(t *testing.T) net.Conn {
+	t.Helper()
 	l, err := Listen(socket(t), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	t.Cleanup(func() { _ = l.Close() })
 	client, err := net.Dial("unix", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer client.Close()
+	t.Cleanup(func() { _ = client.Close() })
 	conn, err := l.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
+}
+
+// TestOverflow: who has no uid here is not known, though the kernel shows one.
+func TestOverflow(t *testing.T) {
+	conn := accepted(t)
 	for _, overflows := range []bool{false, true} {
 		_, info, err := (&transport{overflow: me(t).Uid, overflows: overflows}).ServerHandshake(conn)
 		if err != nil || (info.(*Info).User == nil) != overflows {
@@ -111,21 +118,7 @@ func TestOverflow(t *testing.T) {
 
 // TestNoDescriptor: a Unix connection that the kernel cannot be asked of is refused.
 func TestNoDescriptor(t *testing.T) {
-	l, err := Listen(socket(t), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	client, err := net.Dial("unix", l.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer client.Close()
-	conn, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
+	conn := accepted(t)
 	if _, info, err := Credentials(Options{}).ServerHandshake(conn); err != nil || info.(*Info).User == nil {
 		t.Errorf("the control: %+v %v", info, err)
 	}
