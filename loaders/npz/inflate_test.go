@@ -86,7 +86,7 @@ func TestInflateLarge(t *testing.T) {
 			t.Fatal(err)
 		}
 		dst := make([]byte, len(data))
-		if n := hostile.Allocated(func() { err = ix.Tensors[0].Maker.Make(context.Background(), bytes.NewReader(file), dst) }); err != nil || n > 5<<20 {
+		if n := hostile.Allocated(5<<20, func() { err = ix.Tensors[0].Maker.Make(context.Background(), bytes.NewReader(file), dst) }); err != nil || n > 5<<20 {
 			t.Fatalf("it took %d bytes: %v", n, err)
 		}
 		for i := range rows {
@@ -245,7 +245,7 @@ func TestLongHeaders(t *testing.T) {
 	}
 	file = archive(t, members...)
 	var err error
-	taken := hostile.Allocated(func() { _, err = parse(bytes.NewReader(file), int64(len(file))) })
+	taken := hostile.Allocated(8<<20, func() { _, err = parse(bytes.NewReader(file), int64(len(file))) })
 	if want := fmt.Sprintf("the headers up to it have over %d bytes", 1<<20+100<<10); err == nil || !strings.HasSuffix(err.Error(), want) || taken > 8<<20 {
 		t.Errorf("%d bytes: %v, want %s", taken, err, want)
 	}

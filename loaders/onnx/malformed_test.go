@@ -330,7 +330,7 @@ func TestMake(t *testing.T) {
 			t.Errorf("%x, %v", dst[:4], err)
 		}
 	}
-	if n := hostile.Allocated(func() { _ = m.Make(context.Background(), bytes.NewReader(file), dst) }); n > 3*makerPage {
+	if n := hostile.Allocated(3*makerPage, func() { _ = m.Make(context.Background(), bytes.NewReader(file), dst) }); n > 3*makerPage {
 		t.Errorf("it took %d bytes", n)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

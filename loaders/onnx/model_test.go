@@ -151,7 +151,7 @@ func TestLargeFile(t *testing.T) {
 	size := int64(len(begin)) + n
 	var ix *tensors.Index
 	var err error
-	taken := hostile.Allocated(func() { ix, err = parse(&sparse{begin: begin, size: size, reads: t}, size) })
+	taken := hostile.Allocated(hostile.Fixed, func() { ix, err = parse(&sparse{begin: begin, size: size, reads: t}, size) })
 	if err != nil || taken > hostile.Fixed || len(ix.Tensors) != 1 || ix.Tensors[0].Offset != int64(len(begin)) {
 		t.Errorf("%+v took %d bytes: %v", ix, taken, err)
 	}

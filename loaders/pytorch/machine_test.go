@@ -291,7 +291,7 @@ func TestLimits(t *testing.T) {
 		"values":  {bytes.Repeat([]byte("N\x850"), 1_300_000), "what is made up to here takes over 56 MiB"},
 	} {
 		var err error
-		taken := hostile.Allocated(func() { _, _, err = object(c.pickle) })
+		taken := hostile.Allocated(64<<20, func() { _, _, err = object(c.pickle) })
 		if err == nil || !strings.HasSuffix(err.Error(), c.says) || taken > 64<<20 {
 			t.Errorf("%s: %v, with %d bytes, want %s", name, err, taken, c.says)
 		}

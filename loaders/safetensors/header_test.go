@@ -278,7 +278,7 @@ func TestMemory(t *testing.T) {
 	file := append(framed(header), 0)
 	r := bytes.NewReader(file)
 	var err error
-	n := hostile.Allocated(func() { _, err = parse(r, int64(len(file))) })
+	n := hostile.Allocated(hostile.Fixed, func() { _, err = parse(r, int64(len(file))) })
 	if err != nil || n > hostile.Fixed {
 		t.Errorf("a header of %d bytes that says little took %d: %v", len(header), n, err)
 	}
@@ -287,7 +287,7 @@ func TestMemory(t *testing.T) {
 		"dtypes": `{"a":{"dtype":"` + strings.Repeat("x", 2<<20) + `"}}`,
 	} {
 		file := framed(header)
-		n := hostile.Allocated(func() { _, err = parse(bytes.NewReader(file), int64(len(file))) })
+		n := hostile.Allocated(8*maxName, func() { _, err = parse(bytes.NewReader(file), int64(len(file))) })
 		if err == nil || n > 8*maxName {
 			t.Errorf("%s of 2 MiB took %d: %v", name, n, err)
 		}

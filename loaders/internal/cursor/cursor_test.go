@@ -165,7 +165,7 @@ func TestSkipReadsNothing(t *testing.T) {
 	if _, err := c.Byte(); err != nil || read != bufferSize {
 		t.Errorf("%d bytes were read, %v", read, err)
 	}
-	if n := hostile.Allocated(func() { _, _ = over(make([]byte, 10)).U64() }); n > 4<<10 {
+	if n := hostile.Allocated(4<<10, func() { _, _ = over(make([]byte, 10)).U64() }); n > 4<<10 {
 		t.Errorf("a file of 10 bytes took %d", n)
 	}
 }

@@ -176,7 +176,7 @@ func TestReads(t *testing.T) {
 	if calls != 4 {
 		t.Errorf("%d reads of 4 pages", calls)
 	}
-	if n := hostile.Allocated(func() { _, _ = New("TEST", bytes.NewReader(make([]byte, 10)), 10, 4, 64<<10).U64(0) }); n > 4<<10 {
+	if n := hostile.Allocated(4<<10, func() { _, _ = New("TEST", bytes.NewReader(make([]byte, 10)), 10, 4, 64<<10).U64(0) }); n > 4<<10 {
 		t.Errorf("a file of 10 bytes took %d", n)
 	}
 }
