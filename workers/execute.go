@@ -29,22 +29,23 @@ type execution struct {
 	over    bool          // guarded by mu: the handler has let go
 	free    chan struct{} // closed then
 
+	ready   time.Time     // when the handler was given it
+	ahead   time.Duration // for which it lay there until the handler came to it
 	answers int
 	timing  timing
 }
 
 // execute runs one batch, and says whether the handler is gone. All calls of it have
-// ended then; where the handler still has one that was cancelled, later is closed when it
-// has let go of it.
-func (m *model) execute(h handler.Handler, b batch.Batch[*pending]) (gone bool, later <-chan struct{}) {
+// ended then, or are in the queue again, if the handler had not come to them; where the
+// handler still has one that was cancelled, later is closed when it has let go of it.
+func (m *model) execute(q *batch.Queue[*pending], h handler.Handler, b batch.Batch[*pending]) (gone bool, later <-chan struct{}) {
 	e := &execution{model: m, spec: h.Spec(), calls: b.Items, free: make(chan struct{})}
 	if e.spec.MaxBatch > 0 {
 		e.rows = b.Rows
 	}
 	start := time.Now()
 	for _, c := range e.calls {
-		c.Call.waited = c.Waited
-		m.stats.queue.add(c.Waited)
+		c.Call.waited += c.Waited
 	}
 	req, err := e.prepared()
 	if err != nil {
@@ -55,10 +56,14 @@ func (m *model) execute(h handler.Handler, b batch.Batch[*pending]) (gone bool, 
 	}
 	ctx, cancel := e.context()
 	defer cancel()
-	ready := time.Now()
-	e.timing.input = ready.Sub(start)
+	e.ready = time.Now()
+	e.timing.input = e.ready.Sub(start)
 	err = h.Infer(ctx, req, e.given)
-	e.timing.infer += since(ready) - e.timing.output
+	if errors.Is(err, handler.ErrNotBegun) {
+		e.again(q, err)
+		return true, nil
+	}
+	e.timing.infer = since(e.ready) - e.timing.output - e.ahead
 	if err == nil && e.answers == 0 && !e.spec.Decoupled {
 		err = fmt.Errorf("%w: none", ErrOutput)
 	}
@@ -90,6 +95,9 @@ func (e *execution) prepared() (req *handler.Request, err error) {
 
 func (e *execution) given(r *handler.Response) (err error) {
 	defer e.model.server.recovered("the outputs of "+e.model.cfg.Name, &err)
+	if r.Began.After(e.ready) {
+		e.ahead = r.Began.Sub(e.ready)
+	}
 	return e.respond(r)
 }
 
@@ -104,9 +112,28 @@ func (e *execution) close() {
 func (e *execution) end(err error) {
 	for _, c := range e.calls {
 		p := c.Call
+		p.waited += e.ahead
 		p.ran = e.timing.infer
+		e.model.stats.queue.add(p.waited)
 		p.free()
 		p.end(err)
+	}
+}
+
+// again puts the calls back into the queue: nothing has happened to them. A queue that
+// takes none any more ends them, for the reason that brought them here.
+func (e *execution) again(q *batch.Queue[*pending], why error) {
+	for _, c := range e.calls {
+		item := c.Call.item
+		item.Here = false
+		if err := q.Push(item); err != nil {
+			if c.Call.ctx.Err() == nil {
+				err = why
+			}
+			c.Call.refs.close()
+			c.Call.free()
+			c.Call.end(err)
+		}
 	}
 }
 

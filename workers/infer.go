@@ -103,15 +103,16 @@ func (s *Server) enqueue(p *pending, in *wire.InferRequest, stream bool) (m *mod
 			return m, fmt.Errorf("%s: %d rows: %w: its batches have 1 to %d", m.cfg.Name, rows, batch.ErrTooLarge, spec.MaxBatch)
 		}
 	}
-	return m, run.queue.Push(batch.Item[*pending]{
-		Call: p, Context: p.ctx, Kind: kindOf(p, spec), Rows: rows, Here: !stream,
+	p.item = batch.Item[*pending]{
+		Call: p, Context: p.ctx, Kind: kindOf(p, spec), Rows: rows, Here: !stream, Ahead: p.small(),
 		Caller: p.caller.Key, Priority: p.req.Priority, Timeout: p.req.Timeout,
 		Dropped: func(err error) {
 			p.free()
 			p.refs.close()
 			p.end(err)
 		},
-	})
+	}
+	return m, run.queue.Push(p.item)
 }
 
 // wait waits for the end of a call, or of whoever waits for it: what the call has is

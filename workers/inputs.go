@@ -64,6 +64,20 @@ func (e *execution) request() (*handler.Request, error) {
 	return req, nil
 }
 
+// mostAhead is how many bytes of inputs a call has at most that is copied into the arena
+// while its handler is at another one.
+const mostAhead = 1 << 20
+
+func (p *pending) small() bool {
+	var total int64
+	for i := range p.req.Inputs {
+		if n := p.req.Inputs[i].Bytes; n > 0 {
+			total += min(n, mostBytes)
+		}
+	}
+	return total <= mostAhead
+}
+
 // inputBytes is how many bytes an input has, wherever they lie.
 func (p *pending) inputBytes(i int) int64 {
 	if n := p.req.Inputs[i].Bytes; n >= 0 {

@@ -159,7 +159,15 @@ func reasonOf(st handler.Status) string {
 
 // work runs the batches that one handler gets, until it or the model ends.
 func (m *model) work(ctx context.Context, q *batch.Queue[*pending], h handler.Handler) {
-	q.Work(ctx, h.Spec().MaxBatch, func(b batch.Batch[*pending]) (gone bool, later <-chan struct{}) { return m.execute(h, b) })
+	spec := h.Spec()
+	w := batch.Worker[*pending]{
+		Most: spec.MaxBatch, Lanes: spec.Concurrency,
+		Run: func(b batch.Batch[*pending]) (gone bool, later <-chan struct{}) { return m.execute(q, h, b) },
+	}
+	if min(spec.MaxBatch, m.cfg.Queue.MaxBatch) <= 1 { // else what waits goes together
+		w.Ahead = spec.Ahead
+	}
+	q.Work(ctx, w)
 }
 
 // since is a duration that is never negative.

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/modelfs/modelfs/workers/batch"
 	"github.com/modelfs/modelfs/workers/call"
 	"github.com/modelfs/modelfs/workers/caller"
 )
@@ -23,6 +24,8 @@ type pending struct {
 	answered func(*answer) error
 	// free gives the raw contents back; it may be called again.
 	free func()
+
+	item batch.Item[*pending] // what the queue has of it
 
 	waited, ran time.Duration // in the queue, in the handler; written before ended
 

@@ -48,6 +48,7 @@ var codeTable = []struct {
 	{batch.ErrExpired, codes.DeadlineExceeded},
 	{batch.ErrClosed, codes.Unavailable},
 	{handler.ErrGone, codes.Unavailable},
+	{handler.ErrNotBegun, codes.Unavailable},
 	{handler.ErrProtocol, codes.Internal},
 	{reference.ErrUnknownCaller, codes.PermissionDenied},
 	{reference.ErrPlace, codes.InvalidArgument},

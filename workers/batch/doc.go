@@ -3,14 +3,14 @@
 
 // Package batch decides which calls wait, which go together, and when.
 //
-// A Queue holds the calls of one model. Workers ask for the next batch, which is what
+// A Queue holds the calls of one model. Workers are given the next batch, which is what
 // fits together: calls of one Kind (datatypes and trailing shapes), up to the model's
 // largest batch. Calls of a lower priority number go first; within a priority callers
 // take turns, so that one with a thousand calls does not keep another's first one
 // waiting.
 //
 // policy.go is pure: it is told the time. queue.go is the thin shell around it, with the
-// lock, the timer and the waiting workers.
+// lock and the timer; work.go has the workers.
 //
 // # When a batch goes
 //
@@ -35,6 +35,16 @@
 // A call with more rows than the largest batch is refused, for a model with batches. One
 // without (MaxBatch 0 or 1) does not look at rows: calls go one by one, whatever they
 // have.
+//
+// # Ahead
+//
+// A worker in another process that answers one call and hears of the next only then
+// sleeps in between, and so does who hears its answer: under load that takes longer than
+// a small call. So a worker may have calls lying ready (Worker.Ahead). What is there can
+// go to no other worker, and nothing of a higher priority passes it: hence a call goes
+// ahead only where no worker is idle, to the one with the least to do, and only as far as
+// it will wait there for a millisecond at most, by what batches took there lately. Models
+// that take longer gain nothing by it.
 //
 // # Errors
 //

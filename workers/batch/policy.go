@@ -147,13 +147,14 @@ type drop[T any] struct {
 }
 
 // next takes out the batch that goes now, of at most so many rows; none, if every call
-// waits for company. Calls that turn out to be cancelled are dropped on the way.
-func (p *policy[T]) next(now time.Time, most int, dropped []drop[T]) ([]*node[T], []drop[T]) {
+// waits for company, or, for a worker that is busy, if the first is not to go ahead.
+// Calls that turn out to be cancelled are dropped on the way.
+func (p *policy[T]) next(now time.Time, most int, ahead bool, dropped []drop[T]) ([]*node[T], []drop[T]) {
 	dropped = p.expire(now, dropped)
 	most = p.most(most)
 	for {
 		lead := p.lead(now, most)
-		if lead == nil {
+		if lead == nil || ahead && !lead.Ahead {
 			return nil, dropped
 		}
 		if err := ended(lead.Context, now); err != nil {

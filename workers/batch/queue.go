@@ -6,11 +6,12 @@ package batch
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
 
-// Queue is the calls of one model that wait, and the workers that wait for them. Its
+// Queue is the calls of one model that wait, and the workers' lanes that wait for them. Its
 // methods can be called at the same time.
 type Queue[T any] struct {
 	cfg Config
@@ -18,33 +19,16 @@ type Queue[T any] struct {
 	mu sync.Mutex
 	// guarded by mu:
 	policy  *policy[T]
-	idle    []*worker[T] // that wait, the one that came last at the end
-	spare   []*worker[T]
+	waiting []*lane[T] // the one that came last at the end
+	spare   []*lane[T] // of Next
 	timer   *time.Timer
 	wake    time.Time     // when the timer fires; zero: it does not
 	drained chan struct{} // closed when nothing waits any more; nil: nobody drains
 	closed  bool
-	// Of the call that is being pushed: a worker in whose place its batch is run.
+	// Of the call that is being pushed: a lane in whose place its batch is run.
 	pushed    *node[T]
-	lent      *worker[T]
+	lent      *lane[T]
 	lentCalls []*node[T]
-}
-
-// worker is one that waits.
-type worker[T any] struct {
-	most   int
-	result chan result[T]                                    // has room for one
-	run    func(Batch[T]) (gone bool, later <-chan struct{}) // of Work; nil: it cannot be lent
-
-	lent   bool // guarded by Queue.mu: somebody runs a batch in its place
-	leaves bool // guarded by Queue.mu: its context has ended while it was lent
-}
-
-// result is what a worker gets: calls, or why there will be none.
-type result[T any] struct {
-	calls []*node[T]
-	at    time.Time
-	err   error
 }
 
 // New makes a queue. It needs no Close if nothing waits in it.
@@ -133,45 +117,19 @@ func (q *Queue[T]) cancel(n *node[T]) {
 	tell(dropped)
 }
 
-// Next waits for a batch of at most max rows; 0: Config.MaxBatch. A call that alone has
+// Next waits for one batch of at most max rows; 0: Config.MaxBatch. A call that alone has
 // more rows is handed out alone. Once the queue is closed, or drained and empty, the
-// error is ErrClosed; else it is the context's. Workers that wait are served from the one
-// that came last: what it needs is still in the processor's caches.
+// error is ErrClosed; else it is the context's.
 func (q *Queue[T]) Next(ctx context.Context, max int) (Batch[T], error) {
 	if err := ctx.Err(); err != nil {
 		return Batch[T]{}, err
 	}
-	now := time.Now()
-	q.mu.Lock()
-	if q.closed {
-		q.mu.Unlock()
-		return Batch[T]{}, ErrClosed
-	}
-	calls, dropped := q.policy.next(now, max, nil)
-	if calls != nil {
-		dropped = q.settleLocked(now, dropped)
-		q.mu.Unlock()
-		tell(dropped)
-		return batch(calls, now), nil
-	}
-	w := q.waitLocked(max)
-	dropped = q.settleLocked(now, dropped)
-	q.mu.Unlock()
-	tell(dropped)
-
-	var r result[T]
-	select {
-	case r = <-w.result:
-	case <-ctx.Done():
-		if !q.leave(w) {
-			r = <-w.result // it was given calls meanwhile: nobody else has them
-		} else {
-			r.err = ctx.Err()
-		}
-	}
+	l := q.nextLane(ctx, max)
+	q.join(l)
+	r := q.await(l)
 	q.mu.Lock()
 	if len(q.spare) < spares {
-		q.spare = append(q.spare, w)
+		q.spare = append(q.spare, l)
 	}
 	q.mu.Unlock()
 	if r.err != nil {
@@ -180,60 +138,50 @@ func (q *Queue[T]) Next(ctx context.Context, max int) (Batch[T], error) {
 	return batch(r.calls, r.at), nil
 }
 
-// waitLocked makes a worker one of those that wait.
-func (q *Queue[T]) waitLocked(max int) *worker[T] {
-	var w *worker[T]
-	if last := len(q.spare) - 1; last >= 0 {
-		w, q.spare = q.spare[last], q.spare[:last]
-	} else {
-		w = &worker[T]{result: make(chan result[T], 1)}
-	}
-	w.most = max
-	q.idle = append(q.idle, w)
-	return w
-}
-
-// leave has a worker wait no more; false if it has a result.
-func (q *Queue[T]) leave(w *worker[T]) bool {
+// nextLane is a lane for one Next.
+func (q *Queue[T]) nextLane(ctx context.Context, max int) *lane[T] {
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	for i, other := range q.idle {
-		if other == w {
-			q.idle = append(q.idle[:i], q.idle[i+1:]...)
-			if len(q.idle) == 0 {
-				q.policy.busy()
-			}
-			return true
-		}
+	var l *lane[T]
+	if last := len(q.spare) - 1; last >= 0 {
+		l, q.spare = q.spare[last], q.spare[:last]
 	}
-	w.leaves = w.lent
-	return false
+	q.mu.Unlock()
+	if l == nil {
+		l = &lane[T]{of: &worker[T]{}, result: make(chan result[T], 1)}
+	}
+	l.ctx, l.of.Most, l.of.running = ctx, max, 0
+	return l
 }
 
-// settleLocked comes after every change: it gives workers that wait what can go, and
-// sets the timer for what can go later. The sends do not block, because a worker has
-// room for its one result.
+// settleLocked comes after every change: it gives lanes that wait what can go, and sets
+// the timer for what can go later. The sends do not block, because a lane has room for
+// its one result.
 func (q *Queue[T]) settleLocked(now time.Time, dropped []drop[T]) []drop[T] {
-	for len(q.idle) > 0 && q.policy.depth > 0 {
-		last := len(q.idle) - 1
-		w := q.idle[last]
-		var calls []*node[T]
-		if calls, dropped = q.policy.next(now, w.most, dropped); calls == nil {
+	for q.policy.depth > 0 {
+		i := q.choose()
+		if i < 0 {
 			break
 		}
-		q.idle = q.idle[:last]
-		if q.lend(w, calls) {
+		l := q.waiting[i]
+		var calls []*node[T]
+		if calls, dropped = q.policy.next(now, l.of.Most, !l.of.idle(), dropped); calls == nil {
+			break
+		}
+		q.waiting = slices.Delete(q.waiting, i, i+1)
+		l.begin(now)
+		if q.lend(l, calls) {
 			continue
 		}
-		w.result <- result[T]{calls: calls, at: now}
+		l.result <- result[T]{calls: calls, at: now}
 	}
-	if len(q.idle) == 0 {
+	free := q.choose() >= 0
+	if !free {
 		q.policy.busy()
 	}
 	if q.policy.draining && q.policy.depth == 0 {
 		q.endLocked()
 	}
-	if at := q.policy.wake(len(q.idle) > 0); !at.IsZero() && (q.wake.IsZero() || at.Before(q.wake)) {
+	if at := q.policy.wake(free); !at.IsZero() && (q.wake.IsZero() || at.Before(q.wake)) {
 		q.wake = at
 		if q.timer == nil {
 			q.timer = time.AfterFunc(at.Sub(now), q.fire)
@@ -261,10 +209,10 @@ func (q *Queue[T]) endLocked() {
 		close(q.drained)
 		q.drained = nil
 	}
-	for _, w := range q.idle {
-		w.result <- result[T]{err: ErrClosed}
+	for _, l := range q.waiting {
+		l.result <- result[T]{err: ErrClosed}
 	}
-	q.idle = nil
+	q.waiting = nil
 }
 
 // Drain takes no new calls, and returns when those that wait have been handed out or

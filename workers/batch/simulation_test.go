@@ -192,7 +192,7 @@ func TestPolicySimulation(t *testing.T) {
 				w.piled = p.number
 			default:
 				most := p.most(random.IntN(cfg.MaxBatch + 1))
-				calls, dropped := p.next(now, most, nil)
+				calls, dropped := p.next(now, most, false, nil)
 				for _, d := range dropped {
 					if d.err != ErrExpired || now.Sub(d.came) < d.node.Timeout {
 						t.Fatalf("round %d, step %d: call %d dropped after %v: %v", round, step, d.number, now.Sub(d.came), d.err)

@@ -46,9 +46,25 @@ type Item[T any] struct {
 	Timeout  time.Duration // 0: Config.Timeout
 	// Here says that Push may run the call's batch: it returns after that then.
 	Here bool
+	// Ahead says that the call may be given to a worker that is still busy with others.
+	Ahead bool
 	// Dropped is told, once and without locks, when the call leaves the queue without a
 	// batch: ErrExpired, ErrClosed or its context's error.
 	Dropped func(error)
+}
+
+// Worker is what runs batches.
+type Worker[T any] struct {
+	Most  int // rows of a batch; 0: Config.MaxBatch
+	Lanes int // batches that it runs at a time; 0: one
+	// Ahead is how many more it may be given than it runs: each lies ready when the one
+	// before it is over. They are fewer, or none, where it takes long over a batch, and a
+	// worker that has less to do is asked first. Only calls with Item.Ahead go ahead.
+	Ahead int
+	// Run runs a batch, in as many goroutines as Lanes and Ahead are. It may return before
+	// the batch is over; later is closed then. gone says that the worker is of no use any
+	// more.
+	Run func(Batch[T]) (gone bool, later <-chan struct{})
 }
 
 // Batch is what goes together.

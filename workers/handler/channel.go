@@ -60,6 +60,10 @@ func (p *Process) said(rec record) error {
 	last := err == nil && r.ended
 	if last {
 		delete(p.calls, rec.id)
+		if p.spec.Ahead > 0 && p.turn.After(r.sent) {
+			e.began = p.turn
+		}
+		p.turn = time.Now()
 	}
 	abandoned := r.abandoned
 	if err == nil && !abandoned {
@@ -110,7 +114,8 @@ func (r *running) accept(rec record, e *event) error {
 	return nil
 }
 
-// sendCall sends a call, and before it the files that the child does not know yet.
+// sendCall sends a call, and before it the files that the child does not know yet. The
+// calls' ids are in the order in which they are sent.
 func (p *Process) sendCall(r *running) error {
 	p.wmu.Lock()
 	defer p.wmu.Unlock()
@@ -118,12 +123,23 @@ func (p *Process) sendCall(r *running) error {
 		return err
 	}
 	now := time.Now()
+	p.next++
+	r.id, r.sent = p.next, now
 	b, err := appendInfer(p.buffer[:0], r.id, r.req, now)
 	if err != nil {
 		return err
 	}
 	p.buffer = b
 	r.since.Store(now.UnixNano())
+	p.mu.Lock()
+	gone := p.calls == nil
+	if !gone {
+		p.calls[r.id] = r
+	}
+	p.mu.Unlock()
+	if gone {
+		return p.notBegun()
+	}
 	p.writeLocked(b)
 	return nil
 }

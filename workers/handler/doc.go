@@ -61,6 +61,11 @@
 // A handler that closes the socket or sends what is not as above has failed. It is killed,
 // and what lies in its memory is let go only when it has ended.
 //
+// A handler of concurrency 1 whose model is not decoupled may be sent calls while it is at
+// one: it answers them in their order, but for those that are cancelled. Its limit of time
+// begins anew with each. When it dies, the call that was sent first of those that it had
+// may have been run; the others were not, and are another's.
+//
 // HELLO's JSON is an object: platform, inputs and outputs (lists of objects with name,
 // datatype and shape), max_batch, decoupled, concurrency; or error: why the handler cannot
 // serve, which is the last that it says.

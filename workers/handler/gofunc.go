@@ -27,7 +27,7 @@ const align = 64 // of outputs in a region
 // returns is copied. Its errors: a *CallError as it is, the context's, all others as
 // INTERNAL. A panic is an INTERNAL error of the call.
 func Func(spec Spec, f func(ctx context.Context, inputs []Array, parameters map[string]any) ([]Array, error)) Handler {
-	spec.Concurrency = max(spec.Concurrency, 1)
+	spec.Concurrency, spec.Ahead = max(spec.Concurrency, 1), 0
 	if spec.Platform == "" {
 		spec.Platform = "go"
 	}

@@ -16,6 +16,8 @@ var (
 	// ErrGone says that the handler died, hung or outgrew its memory while it had the
 	// call, or that there is none: the call can be made again.
 	ErrGone = errors.New("handler is gone")
+	// ErrNotBegun says, with ErrGone, that the handler had not come to the call.
+	ErrNotBegun = errors.New("it had not begun the call")
 	// ErrProtocol says that a handler sent what it may not.
 	ErrProtocol = errors.New("handler broke the protocol")
 )
@@ -37,9 +39,11 @@ type Spec struct {
 	MaxBatch    int  // rows that one call takes; 0: it has no batches
 	Decoupled   bool // any number of responses to a call
 	Concurrency int  // calls at a time in one handler, at least 1
+	Ahead       int  // calls more that it may be given: it comes to them in their order
 }
 
-// Handler runs one model. Infer is called by as many goroutines as Spec.Concurrency.
+// Handler runs one model. Infer is called by as many goroutines as Spec.Concurrency and
+// Spec.Ahead are together.
 type Handler interface {
 	Spec() Spec
 	// Infer runs one call. emit is given each response, in order, before Infer returns;
@@ -47,7 +51,7 @@ type Handler interface {
 	// request's Room. The handler makes a further response only when emit has returned for
 	// the one before, into what Room returns then. When the context is over, Infer tells
 	// the handler and returns, see Request.Released. Errors: *CallError, ErrGone,
-	// ErrProtocol, the context's, emit's, Room's.
+	// ErrNotBegun, ErrProtocol, the context's, emit's, Room's.
 	Infer(ctx context.Context, req *Request, emit func(*Response) error) error
 	Close() error
 }
@@ -112,4 +116,6 @@ type Response struct {
 	// Final says that it is the call's last. Of a decoupled model the last may have no
 	// outputs: it says only that no more come.
 	Final bool
+	// Began is when the handler came to the call, if it was given it before; else zero.
+	Began time.Time
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // running is a call that the child has.
@@ -26,6 +27,8 @@ type running struct {
 	freed   chan struct{}
 
 	// The rest is guarded by Process.mu.
+	sent      time.Time
+	begun     bool // the child may have begun it, which is gone
 	abandoned bool // nobody is in Infer any more
 	ended     bool // the child has said the last of it
 	full      bool // there was a RESULT, and no ROOM since
@@ -36,6 +39,7 @@ type event struct {
 	kind  uint16
 	flags uint16
 	count uint32
+	began time.Time // see Response
 	room  int64
 	text  string
 }
@@ -82,27 +86,16 @@ func (p *Process) begin(ctx context.Context, req *Request) (*running, error) {
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-p.dead:
-			return nil, p.gone
+			return nil, p.notBegun()
 		}
 	}
 	r := calls.Get().(*running)
-	r.id, r.req, r.region, r.refused = p.next.Add(1), req, req.First, nil
-	r.abandoned, r.ended, r.full, r.asked = false, false, false, false
+	r.req, r.region, r.refused = req, req.First, nil
+	r.begun, r.abandoned, r.ended, r.full, r.asked = false, false, false, false, false
 	if req.Released == nil {
 		r.freed = make(chan struct{})
 	}
-	p.mu.Lock()
-	if p.calls == nil {
-		p.mu.Unlock()
-		<-p.slots
-		return nil, p.gone
-	}
-	p.calls[r.id] = r
-	p.mu.Unlock()
 	if err := p.sendCall(r); err != nil {
-		p.mu.Lock()
-		delete(p.calls, r.id)
-		p.mu.Unlock()
 		p.unuse(r)
 		<-p.slots
 		return nil, err
@@ -133,6 +126,7 @@ func (p *Process) take(r *running, e event, emit func(*Response) error) (done bo
 		<-p.dead
 		return true, fmt.Errorf("%w: %w", ErrGone, err)
 	}
+	response.Began = e.began
 	return response.Final, emit(response)
 }
 
@@ -184,9 +178,15 @@ func (p *Process) abandon(r *running, why error) error {
 	return why
 }
 
+// notBegun says that a child is gone that had not come to a call.
+func (p *Process) notBegun() error { return fmt.Errorf("%w, %w", p.gone, ErrNotBegun) }
+
 // die ends a call whose child is gone: with what it had still said, or with the reason.
 func (p *Process) die(r *running, emit func(*Response) error) error {
 	err := p.gone
+	if !r.begun {
+		err = p.notBegun()
+	}
 	for more := true; more; {
 		select {
 		case e := <-r.events:

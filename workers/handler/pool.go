@@ -50,7 +50,7 @@ type PoolConfig struct {
 	// replaced when that is closed.
 	Start func(ctx context.Context, index int) (Handler, error)
 	// Work has a handler run calls until its context is over or the handler is gone, and
-	// returns then. As many as Spec.Concurrency run for each handler.
+	// returns then.
 	Work func(ctx context.Context, h Handler)
 	// Changed is told of a new State or Reason, one at a time; nil: nobody is.
 	Changed func(Status)
@@ -130,10 +130,11 @@ func (p *Pool) run(ctx context.Context, s *slot, h Handler) error {
 	p.config.Log.Info("handler is ready", "handler", s.index)
 	working, stop := context.WithCancel(ctx)
 	defer stop()
-	var lanes sync.WaitGroup
-	for range max(spec.Concurrency, 1) {
-		lanes.Go(func() { p.config.Work(working, &attended{h, func() { p.well(s) }}) })
-	}
+	worked := make(chan struct{})
+	go func() {
+		defer close(worked)
+		p.config.Work(working, &attended{h, func() { p.well(s) }})
+	}()
 	var dead <-chan struct{} // nil: it never dies
 	if mortal, ok := h.(interface{ Dead() <-chan struct{} }); ok {
 		dead = mortal.Dead()
@@ -142,13 +143,19 @@ func (p *Pool) run(ctx context.Context, s *slot, h Handler) error {
 	select {
 	case <-dead:
 	case <-ctx.Done():
-		p.wait(&lanes)
+		p.mu.Lock()
+		drained := p.drained
+		p.mu.Unlock()
+		select { // until all calls that run are done, or Close's patience is
+		case <-worked:
+		case <-drained.Done():
+		}
 	}
 	health.Stop()
 	stop()
 	p.change(func() { s.handler = nil })
 	closed := h.Close()
-	lanes.Wait()
+	<-worked
 	if mortal, ok := h.(interface{ Err() error }); ok {
 		closed = errors.Join(mortal.Err(), closed)
 	}
@@ -156,19 +163,6 @@ func (p *Pool) run(ctx context.Context, s *slot, h Handler) error {
 		closed = ErrGone
 	}
 	return closed
-}
-
-// wait returns when all calls that run are done, or Close's patience is.
-func (p *Pool) wait(lanes *sync.WaitGroup) {
-	done := make(chan struct{})
-	go func() { lanes.Wait(); close(done) }()
-	p.mu.Lock()
-	drained := p.drained
-	p.mu.Unlock()
-	select {
-	case <-done:
-	case <-drained.Done():
-	}
 }
 
 // failed notes that a slot's handler died, or did not start, and returns the pause.

@@ -37,6 +37,7 @@ const (
 	grace      = 5 * time.Second
 	term       = time.Second // from SIGTERM to SIGKILL
 	lastWords  = 250 * time.Millisecond
+	ahead      = 7 // calls that lie in the socket while one runs
 )
 
 // Process is a handler in a process of its own. All its methods may be called at any time
@@ -50,10 +51,9 @@ type Process struct {
 	raw     syscall.RawConn
 	spec    Spec
 	names   map[string]string // of outputs, so that none is made for each response
-	slots   chan struct{}     // as many as calls may run
+	slots   chan struct{}     // as many as calls it may have
 	output  *output
 	stop    sync.Once
-	next    atomic.Uint64
 
 	exited chan struct{}         // closed when the child has ended
 	dead   chan struct{}         // closed when the child is gone and its memory with it
@@ -63,6 +63,7 @@ type Process struct {
 
 	wmu    sync.Mutex
 	buffer []byte            // what is written next
+	next   uint64            // the id of the call that was sent last
 	known  map[uint64]*known // the files that the child has
 	recent []*known          // those of clients, the one used last at the end
 	unsent []*known          // what the child has to be sent before the next call
@@ -72,6 +73,7 @@ type Process struct {
 
 	mu    sync.Mutex
 	calls map[uint64]*running // nil once the child is gone
+	turn  time.Time           // when the last call ended that did
 }
 
 // Start starts a handler and returns when it can serve. ctx ends only the starting. An
@@ -191,7 +193,9 @@ func (p *Process) end() {
 	p.gone = fmt.Errorf("%w: %w", ErrGone, reason)
 	var left []*running
 	p.mu.Lock()
+	current := p.currentLocked()
 	for _, r := range p.calls {
+		r.begun = current == nil || r == current
 		if r.abandoned { // whoever is in Infer finishes the others, and they are another's then
 			left = append(left, r)
 		}
@@ -255,12 +259,15 @@ func (p *Process) greet(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		p.spec = spec
 		p.names = map[string]string{}
 		for _, t := range spec.Outputs {
 			p.names[t.Name] = t.Name
 		}
-		p.slots = make(chan struct{}, spec.Concurrency)
+		if spec.Concurrency == 1 && !spec.Decoupled {
+			spec.Ahead = ahead
+		}
+		p.spec = spec
+		p.slots = make(chan struct{}, spec.Concurrency+spec.Ahead)
 		return nil
 	case <-limit.C:
 		return fmt.Errorf("%w: not ready within %v", ErrGone, p.command.StartLimit)

@@ -53,12 +53,33 @@ func (p *Process) overdue(now time.Time) bool {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	late := func(r *running, turn int64) bool {
+		since := r.since.Load()
+		return since != 0 && now.UnixNano()-max(since, turn) > int64(p.command.Limit)
+	}
+	if r := p.currentLocked(); r != nil {
+		return late(r, p.turn.UnixNano())
+	}
 	for _, r := range p.calls {
-		if since := r.since.Load(); since != 0 && now.UnixNano()-since > int64(p.command.Limit) {
+		if late(r, 0) {
 			return true
 		}
 	}
 	return false
+}
+
+// currentLocked is the call that the child is at, where it has others behind it; nil if
+// all of its calls run.
+func (p *Process) currentLocked() (current *running) {
+	if len(p.calls) == 0 || p.spec.Ahead == 0 { // there is no spec before the first call
+		return nil
+	}
+	for _, r := range p.calls {
+		if current == nil || r.id < current.id {
+			current = r
+		}
+	}
+	return current
 }
 
 // OwnMemory is what the child has that no file backs; 0 once it is gone.

@@ -180,6 +180,9 @@ class OneByOne(_Blocking):
         elif kind == records.CANCEL:
             if self._current is not None and self._current.id == id:
                 self._given_up = True
+            for call in [call for call in self._later if call.id == id]:
+                self._later.remove(call)
+                self.fail(call, _Nobody())
         elif kind == records.INFER:
             self._later.append(records.call(record))
         else:

@@ -43,6 +43,12 @@ class Told:
         time.sleep(parameters["seconds"])
         return dict(inputs)
 
+    def begin(self, inputs, parameters):
+        """Says by a file that it has begun."""
+        with open(parameters["path"], "x"):
+            time.sleep(parameters["seconds"])
+        return {}
+
     def exit(self, inputs, parameters):
         print("going down", file=sys.stderr, flush=True)
         os._exit(3)
