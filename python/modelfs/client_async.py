@@ -7,80 +7,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
 
-from modelfs.client_call import Attempt, Call
-from modelfs.client_channel import Tls, options
-from modelfs.client_core import POLL, ROUNDS, Core, Deadline, gone, path_of, pauses, unreachable, verdict
-from modelfs.client_errors import InferenceError, NoServer, error_of
-from modelfs.client_messages import UNARY
+from modelfs.client_channel import Tls
+from modelfs.client_core import Connect, Core, Pause, Read, Send, Step, Steps
 from modelfs.client_result import Array, Result
-from modelfs.client_wire import Request, Response
 from modelfs.mountpoint import Mount
 
 _T = TypeVar("_T")
-
-
-class _Connection:
-    """The channels to one server."""
-
-    def __init__(self, core: Core, address: str) -> None:
-        self.address, self._core = address, core
-        self._channels: list[grpc.aio.Channel] = []
-        self.calls = self._open(healthy=True, retries=True)
-        self.infer = self._infer(self.calls)
-        self.stream = self.calls.stream_stream(
-            path_of("ModelStreamInfer"),
-            request_serializer=Request.serialize,
-            response_deserializer=Response.parse_streamed,
-        )
-        self._once: Any = None
-        self._unary: dict[str, Any] = {}
-        self._control: grpc.aio.Channel | None = None
-
-    def _open(self, *, healthy: bool, retries: bool) -> grpc.aio.Channel:
-        chosen = options(self._core.model, healthy=healthy, retries=retries)
-        if self._core.tls is not None:
-            channel = grpc.aio.secure_channel(self.address, self._core.tls.credentials(), chosen)
-        else:
-            channel = grpc.aio.insecure_channel(self.address, chosen)
-        self._channels.append(channel)
-        return channel
-
-    @staticmethod
-    def _infer(channel: grpc.aio.Channel) -> Any:  # noqa: ANN401 - grpc has no type of it
-        return channel.unary_unary(
-            path_of("ModelInfer"), request_serializer=Request.serialize, response_deserializer=Response.parse
-        )
-
-    @property
-    def once(self) -> Any:  # noqa: ANN401 - grpc has no type of it
-        """ModelInfer that gRPC sends once."""
-        if self._once is None:
-            self._once = self._infer(self._open(healthy=True, retries=False))
-        return self._once
-
-    def unary(self, method: str) -> Any:  # noqa: ANN401 - grpc has no type of it
-        """A call to the server whether or not the model is ready."""
-        if self._control is None:
-            self._control = self._open(healthy=False, retries=True)
-        if method not in self._unary:
-            request, response = UNARY[method]
-            self._unary[method] = self._control.unary_unary(
-                path_of(method),
-                request_serializer=request.SerializeToString,
-                response_deserializer=response.FromString,
-            )
-        return self._unary[method]
-
-    async def close(self) -> None:
-        for channel in self._channels:
-            await channel.close()
 
 
 class AsyncClient:
@@ -97,10 +36,7 @@ class AsyncClient:
         timeout: float | None = None,
         by_reference: str | bool = "auto",
     ) -> None:
-        self._core = Core(model, address, mount, token, tls, timeout, by_reference)
-        self._current: _Connection | None = None
-        self._old: list[_Connection] = []
-        self._closed = False
+        self._core = Core(grpc.aio, model, address, mount, token, tls, timeout, by_reference)
 
     @property
     def model(self) -> str | None:
@@ -126,15 +62,8 @@ class AsyncClient:
         id: str = "",
     ) -> Result:
         """As Client.infer. A call that is cancelled is cancelled in the server, too."""
-        name, deadline = self._core.named(model), self._core.deadline(timeout)
-        call = Call(self._core.references, name, inputs, outputs, parameters, priority, deadline.left(), id)
-        failed = True
-        try:
-            result = await self._repeat(name, deadline, lambda c: self._attempt(c, call, deadline), once=call.to_files)
-            failed = False
-            return result
-        finally:
-            call.give_back(failed=failed)
+        call = self._core.call(inputs, outputs, model, parameters, priority, timeout, id)
+        return await _drive(self._core.infer(call))
 
     async def stream(
         self,
@@ -148,48 +77,18 @@ class AsyncClient:
         id: str = "",
     ) -> AsyncIterator[Result]:
         """As Client.stream: ``async for result in client.stream(inputs)``."""
-        name, deadline = self._core.named(model), self._core.deadline(timeout)
-        call = Call(self._core.references, name, inputs, outputs, parameters, priority, None, id, streamed=True)
-        failed = True
-        try:
-            first, rest = await self._repeat(name, deadline, lambda c: self._begin(c, call, deadline))
-            try:
-                while first is not None:
-                    yield first
-                    first = await anext(rest, None)
-            finally:
-                await rest.aclose()
-            failed = False
-        finally:
-            call.give_back(failed=failed)
+        call = self._core.call(inputs, outputs, model, parameters, priority, timeout, id, streamed=True)
+        with contextlib.closing(self._core.stream(call)) as steps:
+            while (result := await _drive(steps)) is not None:
+                yield result
 
     async def ready(self, model: str | None = None) -> bool:
         """Whether the model can be called now; without one, whether all of the server's can."""
-        name = model or self._core.model
-        try:
-            if name:
-                return bool((await self._ask("ModelReady", wait=False, timeout=POLL, name=name)).ready)
-            return bool((await self._ask("ServerReady", wait=False, timeout=POLL)).ready)
-        except InferenceError:
-            return False
+        return await _drive(self._core.ready(model))
 
     async def wait_ready(self, timeout: float | None = None, model: str | None = None) -> None:
         """Returns when the model can be called; InferenceError if it will not be, InferenceTimeout after the timeout."""
-        name, deadline = model or self._core.model, self._core.deadline(timeout)
-        for pause in pauses():
-            if await self.ready(model):
-                return
-            cause = InferenceError("UNAVAILABLE", f"{name or 'the server'} is not ready")
-            if name:
-                try:
-                    index = await self._ask("RepositoryIndex", wait=False, timeout=POLL)
-                except InferenceError as error:
-                    cause = error
-                    self._elsewhere()
-                else:
-                    verdict(name, index)
-            deadline.check(cause)
-            await asyncio.sleep(pause)
+        await _drive(self._core.wait_ready(timeout, model))
 
     async def server(self) -> Any:  # noqa: ANN401 - a message
         """The server's metadata."""
@@ -221,11 +120,8 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Ends the connections, and removes the client's session; arrays of results stay what they are."""
-        self._closed = True
-        connections = [*self._old, *([self._current] if self._current is not None else [])]
-        self._current, self._old = None, []
-        for connection in connections:
-            await connection.close()
+        for channel in self._core.end():
+            await channel.close()
         self._core.references.close()
 
     async def __aenter__(self) -> AsyncClient:  # noqa: PYI034 - Self is Python 3.11's
@@ -236,134 +132,44 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    def _connection(self) -> _Connection:
-        if self._closed:
-            raise ValueError("the client is closed")
-        if self._current is None:
-            self._current = _Connection(self._core, self._core.server())
-        return self._current
+    async def _ask(self, method: str, **fields: Any) -> Any:  # noqa: ANN401 - a message
+        return await _drive(self._core.ask(method, **fields))
 
-    def _elsewhere(self) -> str | None:
-        """Goes on to another server, if the mount lists one."""
-        current = self._current
-        if current is not None:
-            with contextlib.suppress(NoServer, OSError):
-                address = self._core.server(failed=current.address)
-                if address != current.address:
-                    self._old.append(current)
-                    self._current = _Connection(self._core, address)
-                    return address
-        return None
 
-    async def _ask(self, method: str, *, wait: bool = True, timeout: float | None = None, **fields: Any) -> Any:  # noqa: ANN401 - a message
-        limit = timeout if timeout is not None else self._core.timeout or 10.0
-        try:
-            return await self._connection().unary(method)(
-                UNARY[method][0](**fields),
-                timeout=limit or None,
-                metadata=self._core.metadata,
-                wait_for_ready=wait,
-            )
-        except grpc.RpcError as error:
-            raise error_of(error) from None
-
-    async def _attempt(self, connection: _Connection, call: Call, deadline: Deadline) -> Result:
-        while True:
-            attempt = call.attempt()
-            send = connection.once if attempt.once else connection.infer
+async def _drive(steps: Steps[_T]) -> _T:
+    """As modelfs.client has it."""
+    try:
+        step = next(steps)
+        while isinstance(step, Step):
             try:
-                response = await send(attempt.request, timeout=deadline.left(), metadata=self._core.metadata)
-            except grpc.RpcError as error:
-                attempt.end()
-                failure = error_of(error)
-                if not call.refused(attempt, failure):
-                    raise failure from None
-            except BaseException:  # cancelled
-                attempt.end()
-                raise
+                answer = await _do(step)
+            except BaseException as error:  # noqa: BLE001 - the call's to raise
+                step = steps.throw(error)
             else:
-                return call.result(attempt, response)
+                step = steps.send(answer)
+        return step
+    except StopIteration as end:
+        return end.value
 
-    async def _begin(self, connection: _Connection, call: Call, deadline: Deadline) -> tuple[Result | None, Any]:
-        """The first result, and those that follow: before it, nothing has happened yet."""
-        while True:
-            attempt = call.attempt()
-            rest = self._streamed(connection, call, attempt, deadline)
-            try:
-                return await anext(rest, None), rest
-            except InferenceError as failure:
-                if not call.refused(attempt, failure):
-                    raise
 
-    async def _streamed(
-        self, connection: _Connection, call: Call, attempt: Attempt, deadline: Deadline
-    ) -> AsyncIterator[Result]:
-        running = connection.stream(iter([attempt.request]), timeout=deadline.left(), metadata=self._core.metadata)
-        try:
-            async for message, response in running:
-                if message:
-                    raise InferenceError("UNKNOWN", message)
-                if response is not None and response.message.outputs:
-                    yield call.result(attempt, response)
-        except grpc.RpcError as error:
-            raise error_of(error) from None
-        finally:
-            running.cancel()
+async def _do(step: Step) -> Any:  # noqa: ANN401 - what the step is for
+    match step:
+        case Send():
+            return await step.stub(step.request, timeout=step.timeout, metadata=step.metadata, wait_for_ready=step.wait)
+        case Read():
+            return await anext(aiter(step.stream), None)  # the same iterator each time
+        case Connect():
+            return await _is_connected(step.channel, step.within)
+        case Pause():
+            await asyncio.sleep(step.seconds)
 
-    async def _repeat(
-        self, model: str, deadline: Deadline, attempt: Callable[[_Connection], Awaitable[_T]], once: bool = False
-    ) -> _T:
-        """Makes a call, and makes it again when the server was gone and is back."""
-        for rounds in range(1, ROUNDS + 1):
-            try:
-                return await attempt(self._connection())
-            except InferenceError as failure:
-                if failure.code != "UNAVAILABLE" or rounds == ROUNDS or (once and not unreachable(failure)):
-                    raise
-                cause = failure
-            was_gone = await self._wait(model, deadline, cause)
-            if rounds > 1 and not was_gone:
-                raise cause  # the server is there: it is the call that does not work
-        raise AssertionError
 
-    async def _wait(self, model: str, deadline: Deadline, cause: InferenceError) -> bool:
-        """Returns when a server is ready for the model: whether it was not at first."""
-        was_gone, tried = False, set[str]()
-        for pause in pauses():
-            deadline.check(cause)
-            ready = False
-            try:
-                connection = self._connection()
-                index = await connection.unary("RepositoryIndex")(
-                    UNARY["RepositoryIndex"][0](), timeout=POLL, metadata=self._core.metadata, wait_for_ready=False
-                )
-                ready = verdict(model, index)
-            except grpc.RpcError as error:
-                if gone(error):
-                    self._elsewhere()
-                else:
-                    ready = True  # a server without that call says it itself
-            except NoServer:
-                pass
-            except InferenceError:
-                # It will not be ready there; elsewhere it may be.
-                tried.add(connection.address)
-                if self._elsewhere() in (None, *tried):
-                    raise
-            if ready and await self._is_connected(connection, max(pause, 0.1)):
-                return was_gone
-            was_gone = True
-            await asyncio.sleep(pause)
-        raise AssertionError
-
-    @staticmethod
-    async def _is_connected(connection: _Connection, within: float) -> bool:
-        """Whether the channel of calls, which asks for the model's health, has got as far."""
-        try:
-            await asyncio.wait_for(connection.calls.channel_ready(), within)
-        except asyncio.TimeoutError:
-            return False
-        return True
+async def _is_connected(channel: grpc.aio.Channel, within: float) -> bool:
+    try:
+        await asyncio.wait_for(channel.channel_ready(), within)
+    except asyncio.TimeoutError:
+        return False
+    return True
 
 
 __all__ = ["AsyncClient"]

@@ -13,10 +13,12 @@ import errno
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from modelfs.client_deadline import Deadline
 from modelfs.client_errors import InferenceError
 from modelfs.client_messages import ModelInferRequest, parameters_of, set_parameters
 from modelfs.client_regions import Region, Regions
@@ -106,7 +108,7 @@ class Attempt:
 
 
 class Call:
-    """One call, from its arguments to its result."""
+    """One call, from its arguments to its result. It is entered while it runs, and then gives back what it has."""
 
     def __init__(
         self,
@@ -116,11 +118,12 @@ class Call:
         outputs: Iterable[str] | Mapping[str, Array | None] | None,
         parameters: Mapping[str, Any] | None,
         priority: int | None,
-        timeout: float | None,
+        deadline: Deadline,
         id: str = "",
         streamed: bool = False,
     ) -> None:
-        self.references, self.model = references, model
+        self.references, self.model, self.deadline = references, model, deadline
+        timeout = None if streamed else deadline.left()
         self.tensors = {name: Tensor(name, value) for name, value in inputs.items()}
         self.names = tuple(outputs) if outputs is not None else None
         self.key = (model, self.names, *((t.datatype, t.shape) for t in self.tensors.values()))
@@ -137,10 +140,19 @@ class Call:
         if self.inline and references.wanted and any(t.nbytes >= THRESHOLD for t in self.tensors.values()):
             references.fall_back()
         self.refusal: InferenceError | None = None  # of the references that it had
+        self.answered = False
         self._sent: list[Region] = []  # of inputs
         self._head: Any = None
         self._raw: list[Buffer] = []
         self.referring = False
+
+    def __enter__(self) -> Call:  # noqa: PYI034 - Self is Python 3.11's
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._give_back(failed=kind is not None)
 
     @property
     def to_files(self) -> bool:
@@ -172,10 +184,11 @@ class Call:
     def refused(self, attempt: Attempt, error: InferenceError) -> bool:
         """Whether the call is to be made again, without references."""
         too_small = attempt.had_regions and error.code == "RESOURCE_EXHAUSTED"
-        if self.files or self.references.always or not (self.referring and error.code in _REFUSALS or too_small):
+        refusal = too_small or (self.referring and error.code in _REFUSALS)
+        if not refusal or self.answered or self.files or self.references.always:
             return False
         self.references.learn(self.key, {}, varies=too_small)
-        self.give_back(failed=True)
+        self._give_back(failed=True)
         self._head, self.inline = None, True
         self.refusal = error
         return True
@@ -213,9 +226,10 @@ class Call:
                 self.references.possible = False
         elif not self.streamed and not self.inline:
             self.references.learn(self.key, sizes)
+        self.answered = True
         return Result(arrays, message.model_name, message.model_version, message.id, parameters_of(message.parameters))
 
-    def give_back(self, *, failed: bool) -> None:
+    def _give_back(self, *, failed: bool) -> None:
         """The call is over: its inputs' regions are free, unless somebody may still read them."""
         for region in self._sent:
             if failed:

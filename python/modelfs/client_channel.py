@@ -7,13 +7,16 @@ from __future__ import annotations
 import json
 import os
 import random
+import threading
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import grpc
 
 from modelfs.client_errors import NoServer
-from modelfs.client_messages import SERVICE
+from modelfs.client_messages import SERVICE, UNARY
+from modelfs.client_wire import Request, Response
 from modelfs.mountpoint import Mount
 
 _RETRY = {
@@ -75,6 +78,66 @@ class Tls:
                 return file.read()
 
         return grpc.ssl_channel_credentials(read(self.ca), read(self.key), read(self.cert))
+
+
+class Connection:
+    """The channels to one server. Opening one waits for nothing, and is the same with ``grpc`` and ``grpc.aio``."""
+
+    def __init__(self, api: ModuleType, address: str, model: str | None, tls: Tls | None) -> None:
+        self._api, self.address, self._model, self._tls = api, address, model, tls
+        self.channels: list[Any] = []
+        self.calls = self._open(healthy=True, retries=True)
+        self.infer = self._infer(self.calls)
+        self.stream = self.calls.stream_stream(
+            _path("ModelStreamInfer"),
+            request_serializer=Request.serialize,
+            response_deserializer=Response.parse_streamed,
+        )
+        self._lock = threading.Lock()
+        self._once: Any = None
+        self._unary: dict[str, Any] = {}
+        self._control: Any = None
+
+    @property
+    def once(self) -> Any:  # noqa: ANN401 - grpc has no type of it
+        """ModelInfer that gRPC sends once."""
+        with self._lock:
+            if self._once is None:
+                self._once = self._infer(self._open(healthy=True, retries=False))
+            return self._once
+
+    def unary(self, method: str) -> Any:  # noqa: ANN401 - grpc has no type of it
+        """A call to the server whether or not the model is ready."""
+        with self._lock:
+            if self._control is None:
+                self._control = self._open(healthy=False, retries=True)
+            if method not in self._unary:
+                request, response = UNARY[method]
+                self._unary[method] = self._control.unary_unary(
+                    _path(method),
+                    request_serializer=request.SerializeToString,
+                    response_deserializer=response.FromString,
+                )
+            return self._unary[method]
+
+    def _open(self, *, healthy: bool, retries: bool) -> Any:  # noqa: ANN401 - of grpc, or of grpc.aio
+        chosen = options(self._model, healthy=healthy, retries=retries)
+        if self._tls is not None:
+            channel = self._api.secure_channel(self.address, self._tls.credentials(), chosen)
+        else:
+            channel = self._api.insecure_channel(self.address, chosen)
+        self.channels.append(channel)
+        return channel
+
+    @staticmethod
+    def _infer(channel: Any) -> Any:  # noqa: ANN401 - grpc has no type of it
+        return channel.unary_unary(
+            _path("ModelInfer"), request_serializer=Request.serialize, response_deserializer=Response.parse
+        )
+
+
+def _path(method: str) -> str:
+    return f"/{SERVICE}/{method}"
 
 
 def is_local(address: str) -> bool:

@@ -1,39 +1,86 @@
 # Copyright The modelfs Authors
 # SPDX-License-Identifier: Apache-2.0
-"""What the two clients share: whom they call, and what an answer means."""
+"""What the two clients share: whom they call, when again, and what an answer means.
+
+Nothing here waits. A call is a generator: it yields the Step that is to be waited for, goes on with what came of it,
+be that an error, and returns its result; a stream yields its results between the steps. The clients do the steps, one
+with threads and one for asyncio. Each with loops of its own lost: the rules of repeating would be written twice."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import time
-from collections.abc import Iterator
-from typing import Any
+import threading
+from collections.abc import Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, TypeVar
 
 import grpc
 
-from modelfs.client_call import References
-from modelfs.client_channel import Tls, find_servers, is_local
-from modelfs.client_errors import InferenceError, InferenceTimeout, NoServer
-from modelfs.client_messages import SERVICE
+from modelfs.client_call import Call, References
+from modelfs.client_channel import Connection, Tls, find_servers, is_local
+from modelfs.client_deadline import Deadline, pauses
+from modelfs.client_errors import InferenceError, NoServer, error_of
+from modelfs.client_messages import UNARY
+from modelfs.client_result import Array, Result
 from modelfs.errors import MountNotFound
 from modelfs.mountpoint import Mount
 
-PATIENCE = 60.0  # how long a server that is gone is waited for by a call without a timeout
 POLL = 2.0  # how long a server may take to say why a model is not ready
 ROUNDS = 5
-LEAST_PAUSE, MOST_PAUSE = 0.05, 0.3
 
 
-def path_of(method: str) -> str:
-    return f"/{SERVICE}/{method}"
+class Step:
+    """What a call waits for."""
+
+    __slots__ = ()
+
+
+@dataclass(slots=True)
+class Send(Step):
+    """Call a stub: its answer, or grpc.RpcError. wait: for a server that is not ready; None: as gRPC is configured."""
+
+    stub: Any
+    request: Any
+    metadata: tuple[tuple[str, str], ...]
+    timeout: float | None
+    wait: bool | None = None
+
+
+@dataclass(slots=True)
+class Read(Step):
+    """What a stream has next, None at its end, or grpc.RpcError."""
+
+    stream: Any
+
+
+@dataclass(slots=True)
+class Connect(Step):
+    """Whether a channel is connected within so many seconds."""
+
+    channel: Any
+    within: float
+
+
+@dataclass(slots=True)
+class Pause(Step):
+    """Let some time pass."""
+
+    seconds: float
+
+
+_T = TypeVar("_T")
+Steps = Generator[Step | Result, Any, _T]
 
 
 class Core:
-    """The configuration of a client, and the servers that it knows."""
+    """The configuration of a client, the servers that it knows, and its calls. ``api`` is grpc or grpc.aio. The lock
+    is for a client's threads: nothing is yielded under it, so that with asyncio it is always free."""
 
     def __init__(
         self,
+        api: ModuleType,
         model: str | None,
         address: str | None,
         mount: str | os.PathLike[str] | Mount | None,
@@ -42,22 +89,25 @@ class Core:
         timeout: float | None,
         by_reference: str | bool,
     ) -> None:
-        self.model, self.address, self.timeout = model, address, timeout
-        self.tls = Tls() if tls is True else tls or None
-        if token is not None and address is not None and self.tls is None and not is_local(address):
+        self._api, self.model, self.timeout = api, model, timeout
+        self._address, self._tls = address, Tls() if tls is True else tls or None
+        if token is not None and address is not None and self._tls is None and not is_local(address):
             raise ValueError("a token over TCP to another machine needs tls=: whoever listens would have it")
         self.metadata = (("authorization", f"Bearer {token}"),) if token is not None else ()
-        self.mount: Mount | None = None
+        self._mount: Mount | None = None
         if address is None or mount is not None:
-            self.mount = mount if isinstance(mount, Mount) else Mount.find(mount)
+            self._mount = mount if isinstance(mount, Mount) else Mount.find(mount)
         elif by_reference not in (False, "never"):
             with contextlib.suppress(MountNotFound):
-                self.mount = Mount.find()
-        self.references = References(by_reference, self.mount)
-        if self.mount is None or not (address is None or address.startswith("unix:") or token or self.tls):
+                self._mount = Mount.find()
+        self.references = References(by_reference, self._mount)
+        if self._mount is None or not (address is None or address.startswith("unix:") or token or self._tls):
             # Nobody to refer to, or a server that could not know who asks.
             self.references.possible = False
-        self._servers: list[str] = []
+        self._lock = threading.Lock()
+        self._current: Connection | None = None
+        self._old: list[Connection] = []
+        self._closed = False
 
     def named(self, model: str | None) -> str:
         chosen = model or self.model
@@ -65,48 +115,190 @@ class Core:
             raise ValueError("no model: say which with Client(model) or model=")
         return chosen
 
-    def server(self, failed: str | None = None) -> str:
-        """Whom to call; another one than failed, if there is one. NoServer if there is none."""
-        if self.address is not None:
-            return self.address
-        assert self.mount is not None
-        found = find_servers(self.mount, self.model)
-        return next((a for a in found if a != failed), found[0])
+    def call(
+        self,
+        inputs: Mapping[str, Any],
+        outputs: Iterable[str] | Mapping[str, Array | None] | None,
+        model: str | None,
+        parameters: Mapping[str, Any] | None,
+        priority: int | None,
+        timeout: float | None,
+        id: str,
+        streamed: bool = False,
+    ) -> Call:
+        """A call that is to be made, of the arguments of Client.infer."""
+        name, deadline = self.named(model), self._deadline(timeout)
+        return Call(self.references, name, inputs, outputs, parameters, priority, deadline, id, streamed)
 
-    def deadline(self, timeout: float | None) -> Deadline:
+    def infer(self, call: Call) -> Steps[Result]:
+        with call:
+            return (yield from self._repeat(call, self._attempt, once=call.to_files))
+
+    def stream(self, call: Call) -> Steps[None]:
+        with call:
+            yield from self._repeat(call, self._stream)
+
+    def ask(self, method: str, *, wait: bool = True, timeout: float | None = None, **fields: Any) -> Steps[Any]:  # noqa: ANN401 - a message
+        """Any other call, by the names of the protocol. Timeout 0: no end."""
+        limit = timeout if timeout is not None else self.timeout or 10.0
+        try:
+            stub, request = self.connection().unary(method), UNARY[method][0](**fields)
+            return (yield Send(stub, request, self.metadata, limit or None, wait))
+        except grpc.RpcError as error:
+            raise error_of(error) from None
+
+    def ready(self, model: str | None) -> Steps[bool]:
+        name = model or self.model
+        method, fields = ("ModelReady", {"name": name}) if name else ("ServerReady", {})
+        try:
+            return bool((yield from self.ask(method, wait=False, timeout=POLL, **fields)).ready)
+        except InferenceError:
+            return False
+
+    def wait_ready(self, timeout: float | None, model: str | None) -> Steps[None]:
+        name, deadline = model or self.model, self._deadline(timeout)
+        for pause in pauses():
+            if (yield from self.ready(model)):
+                return
+            cause = InferenceError("UNAVAILABLE", f"{name or 'the server'} is not ready")
+            if name:
+                try:
+                    index = yield from self.ask("RepositoryIndex", wait=False, timeout=POLL)
+                except InferenceError as error:
+                    cause = error
+                    self._elsewhere()
+                else:
+                    verdict(name, index)
+            deadline.check(cause)
+            yield Pause(pause)
+
+    def connection(self) -> Connection:
+        """Whom to call now."""
+        current = self._current
+        if current is not None:
+            return current
+        with self._lock:
+            if self._closed:
+                raise ValueError("the client is closed")
+            if self._current is None:
+                self._current = self._connect(self._server())
+            return self._current
+
+    def end(self) -> list[Any]:
+        """No more calls: the channels that are to be closed."""
+        with self._lock:
+            self._closed = True
+            connections = [*self._old, *([self._current] if self._current is not None else [])]
+            self._current, self._old = None, []
+        return [channel for connection in connections for channel in connection.channels]
+
+    def _deadline(self, timeout: float | None) -> Deadline:
         return Deadline(timeout if timeout is not None else self.timeout)
 
+    def _connect(self, address: str) -> Connection:
+        return Connection(self._api, address, self.model, self._tls)
 
-class Deadline:
-    """Until when a call may take."""
+    def _server(self, failed: str | None = None) -> str:
+        """Whom to call; another one than failed, if there is one. NoServer if there is none."""
+        if self._address is not None:
+            return self._address
+        assert self._mount is not None
+        found = find_servers(self._mount, self.model)
+        return next((a for a in found if a != failed), found[0])
 
-    def __init__(self, timeout: float | None) -> None:
-        self._end = None if timeout is None else time.monotonic() + timeout
-        self._patience = time.monotonic() + PATIENCE
+    def _elsewhere(self) -> str | None:
+        """Goes on to another server, if the mount lists one. Other threads may be calling the old one still."""
+        current = self._current
+        if current is not None:
+            with contextlib.suppress(NoServer, OSError):
+                address = self._server(failed=current.address)
+                with self._lock:
+                    if address != current.address and self._current is current:
+                        self._old.append(current)
+                        self._current = self._connect(address)
+                        return address
+        return None
 
-    def left(self) -> float | None:
-        """Seconds, for one attempt; None: any."""
-        return None if self._end is None else max(self._end - time.monotonic(), 0.001)
+    def _attempt(self, connection: Connection, call: Call) -> Steps[Result]:
+        while True:
+            attempt = call.attempt()
+            stub = connection.once if attempt.once else connection.infer
+            try:
+                response = yield Send(stub, attempt.request, self.metadata, call.deadline.left())
+            except grpc.RpcError as error:
+                attempt.end()
+                failure = error_of(error)
+                if not call.refused(attempt, failure):
+                    raise failure from None
+            except BaseException:  # interrupted, or cancelled
+                attempt.end()
+                raise
+            else:
+                return call.result(attempt, response)
 
-    def check(self, cause: InferenceError) -> None:
-        """Raises when nobody may wait any longer; cause is what he waits for."""
-        now = time.monotonic()
-        if self._end is not None and now >= self._end:
-            raise InferenceTimeout("DEADLINE_EXCEEDED", f"no server was ready in time: {cause.message}") from cause
-        if self._end is None and now >= self._patience:
-            raise cause
+    def _stream(self, connection: Connection, call: Call) -> Steps[None]:
+        while True:
+            attempt = call.attempt()
+            stream = connection.stream(iter([attempt.request]), timeout=call.deadline.left(), metadata=self.metadata)
+            try:
+                while (answer := (yield Read(stream))) is not None:
+                    message, response = answer
+                    if message:
+                        raise InferenceError("UNKNOWN", message)
+                    if response is not None and response.message.outputs:
+                        yield call.result(attempt, response)
+                return
+            except grpc.RpcError as error:
+                failure = error_of(error)
+                if not call.refused(attempt, failure):
+                    raise failure from None
+            finally:
+                stream.cancel()
 
-    def extend(self) -> None:
-        """Somebody answered: waiting begins anew."""
-        self._patience = time.monotonic() + PATIENCE
+    def _repeat(self, call: Call, attempt: Callable[[Connection, Call], Steps[_T]], once: bool = False) -> Steps[_T]:
+        """Makes a call, and makes it again when the server was gone and is back, until something was answered."""
+        for rounds in range(1, ROUNDS + 1):
+            try:
+                return (yield from attempt(self.connection(), call))
+            except InferenceError as failure:
+                lasting = failure.code != "UNAVAILABLE" or rounds == ROUNDS or call.answered
+                if lasting or (once and not unreachable(failure)):
+                    raise
+                cause = failure
+            was_gone = yield from self._wait(call, cause)
+            if rounds > 1 and not was_gone:
+                raise cause  # the server is there: it is the call that does not work
+        raise AssertionError
 
-
-def pauses() -> Iterator[float]:
-    """How long to wait before each look."""
-    pause = LEAST_PAUSE
-    while True:
-        yield pause
-        pause = min(2 * pause, MOST_PAUSE)
+    def _wait(self, call: Call, cause: InferenceError) -> Steps[bool]:
+        """Returns when a server is ready for the call's model: whether it was not at first."""
+        was_gone, tried = False, set[str]()
+        for pause in pauses():
+            call.deadline.check(cause)
+            ready = False
+            try:
+                connection = self.connection()
+                stub, request = connection.unary("RepositoryIndex"), UNARY["RepositoryIndex"][0]()
+                index = yield Send(stub, request, self.metadata, POLL, wait=False)
+                ready = verdict(call.model, index)
+            except grpc.RpcError as error:
+                if gone(error):
+                    self._elsewhere()
+                else:
+                    ready = True  # a server without that call says it itself
+            except NoServer:
+                pass
+            except InferenceError:
+                # It will not be ready there; elsewhere it may be.
+                tried.add(connection.address)
+                if self._elsewhere() in (None, *tried):
+                    raise
+            # The channel of calls asks for the model's health, and may not have got as far.
+            if ready and (yield Connect(connection.calls, max(pause, 0.1))):
+                return was_gone
+            was_gone = True
+            yield Pause(pause)
+        raise AssertionError
 
 
 def verdict(model: str, index: Any) -> bool:  # noqa: ANN401 - a message

@@ -1,0 +1,42 @@
+# Copyright The modelfs Authors
+# SPDX-License-Identifier: Apache-2.0
+"""How long a call may take, and how long a server that is gone is waited for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from modelfs.client_errors import InferenceError, InferenceTimeout
+
+PATIENCE = 60.0  # how long a server that is gone is waited for by a call without a timeout
+LEAST_PAUSE, MOST_PAUSE = 0.05, 0.3
+
+
+class Deadline:
+    """Until when a call may take."""
+
+    def __init__(self, timeout: float | None) -> None:
+        now = time.monotonic()
+        self._end = None if timeout is None else now + timeout
+        self._patience = now + PATIENCE
+
+    def left(self) -> float | None:
+        """Seconds, for one attempt; None: any."""
+        return None if self._end is None else max(self._end - time.monotonic(), 0.001)
+
+    def check(self, cause: InferenceError) -> None:
+        """Raises when nobody may wait any longer; cause is what he waits for."""
+        now = time.monotonic()
+        if self._end is not None and now >= self._end:
+            raise InferenceTimeout("DEADLINE_EXCEEDED", f"no server was ready in time: {cause.message}") from cause
+        if self._end is None and now >= self._patience:
+            raise cause
+
+
+def pauses() -> Iterator[float]:
+    """How long to wait before each look."""
+    pause = LEAST_PAUSE
+    while True:
+        yield pause
+        pause = min(2 * pause, MOST_PAUSE)
