@@ -108,20 +108,28 @@ func (o *Opener) resolve(ctx context.Context, user caller.User, ref call.Ref, wr
 	if err != nil {
 		return nil, err
 	}
+	if err := o.held.take(user.Uid); err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
 	opened, id, err := o.shared(ctx, user, name, write)
 	if err != nil {
+		o.held.give(user.Uid)
 		return nil, err
 	}
 	f, st := opened.file, &opened.st
-	fail := func(err error) (*Resolved, error) {
+	give := func() {
 		o.late.give(opened)
+		o.held.give(user.Uid)
+	}
+	fail := func(err error) (*Resolved, error) {
+		give()
 		return nil, err
 	}
 	if st.Size > 1<<63-1 {
 		return fail(fmt.Errorf("%s: %w: %w", name, ErrBounds, errTooLarge))
 	}
 	size := int64(st.Size)
-	r := &Resolved{name: name, id: id, give: func() { o.late.give(opened) }, place: handler.Place{File: &handler.File{FD: f, Size: size, Writable: write}}}
+	r := &Resolved{name: name, id: id, give: give, place: handler.Place{File: &handler.File{FD: f, Size: size, Writable: write}}}
 	if err := within(name.String(), ref.Offset, 0, size); err != nil {
 		return fail(err)
 	}

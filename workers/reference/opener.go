@@ -55,6 +55,7 @@ type Opener struct {
 	mount atomic.Uint64 // the last mount at root that was seen to be FUSE
 	files *files
 	late  *lately
+	held  *held
 }
 
 // NewOpener makes an Opener. It starts nothing before it is needed.
@@ -85,7 +86,7 @@ func NewOpener(o Options) (*Opener, error) {
 		// next question waits for the runtime to take it from the one before, 50 µs.
 		environment: []string{"GOMAXPROCS=" + strconv.Itoa(spareThreads)},
 		turns:       make(chan struct{}, maxQuestions),
-		files:       newFiles(o.NextKey), late: newLately(),
+		files:       newFiles(o.NextKey), late: newLately(), held: newHeld(),
 	}
 	if p.command == nil {
 		// Not os.Executable: the folders above it may be closed to others.

@@ -11,8 +11,6 @@ import (
 	"os"
 	"sync"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/modelfs/modelfs/workers/call"
 	"github.com/modelfs/modelfs/workers/caller"
 	"github.com/modelfs/modelfs/workers/handler"
@@ -106,13 +104,9 @@ func (r *Regions) roomLocked(uid uint32, name string) error {
 	return nil
 }
 
-// mostRegions leaves half of the descriptors that this process may have to others.
+// mostRegions leaves descriptors to the calls, and to the rest of the process.
 func mostRegions() int {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur/2 > allRegions {
-		return allRegions
-	}
-	return int(limit.Cur / 2)
+	return min(shareOfDescriptors(3), allRegions)
 }
 
 func (r *Regions) add(uid uint32, g *region) error {
