@@ -11,6 +11,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/modelfs/modelfs/python"
 )
@@ -40,14 +43,64 @@ func interpreter(named string) (string, error) {
 	return "", errors.New("handlers need Python: there is no python3 in PATH; name one with --python, or activate a virtual environment")
 }
 
+// folderPrefix is how the names of folders with the handlers' package begin.
+const folderPrefix = "modelfs-python-"
+
 // unpack writes the package modelfs, which the program carries, into a folder that
 // handlers import it from: server and handlers speak the same protocol then, whatever
-// is installed.
-func unpack() (dir string, err error) {
-	if dir, err = os.MkdirTemp("", "modelfs-python-"); err != nil {
-		return "", fmt.Errorf("folder for the handlers' package: %w", err)
+// is installed. The folder is locked as long as this process lives, or until remove; what
+// servers left behind that were killed is removed.
+func unpack() (dir string, remove func(), err error) {
+	removeLeft(os.TempDir())
+	if dir, err = os.MkdirTemp("", folderPrefix); err != nil {
+		return "", nil, fmt.Errorf("folder for the handlers' package: %w", err)
 	}
-	err = fs.WalkDir(python.Package, "modelfs", func(path string, d fs.DirEntry, err error) error {
+	lock, err := lockFolder(dir)
+	if err == nil {
+		err = writePackage(dir)
+	}
+	remove = func() {
+		_ = os.RemoveAll(dir)
+		_ = lock.Close()
+	}
+	if err != nil {
+		remove()
+		return "", nil, fmt.Errorf("folder for the handlers' package: %w", err)
+	}
+	return dir, remove, nil
+}
+
+// removeLeft removes the folders of servers of our own user that live no more: nobody has
+// them locked, and they are not just being made.
+func removeLeft(parent string) {
+	left, _ := filepath.Glob(filepath.Join(parent, folderPrefix+"*")) // the pattern is good
+	for _, dir := range left {
+		lock, err := lockFolder(dir)
+		if err != nil {
+			continue
+		}
+		var st unix.Stat_t
+		if err := unix.Fstat(int(lock.Fd()), &st); err == nil && int(st.Uid) == os.Geteuid() && time.Since(time.Unix(st.Mtim.Unix())) > time.Minute {
+			_ = os.RemoveAll(dir)
+		}
+		_ = lock.Close()
+	}
+}
+
+// lockFolder opens a folder and locks it, if nobody else has.
+func lockFolder(dir string) (*os.File, error) {
+	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func writePackage(dir string) error {
+	err := fs.WalkDir(python.Package, "modelfs", func(path string, d fs.DirEntry, err error) error {
 		to := filepath.Join(dir, filepath.FromSlash(path))
 		switch {
 		case err != nil:
@@ -64,11 +117,7 @@ func unpack() (dir string, err error) {
 	if err == nil {
 		err = os.Chmod(dir, 0o755)
 	}
-	if err != nil {
-		_ = os.RemoveAll(dir)
-		return "", fmt.Errorf("folder for the handlers' package: %w", err)
-	}
-	return dir, nil
+	return err
 }
 
 // environment is the handlers': this process's, with the package to import from, and the

@@ -86,11 +86,11 @@ func (s *serving) prepare() (err error) {
 	if s.python, err = interpreter(s.cfg.Python); err != nil {
 		return err
 	}
-	dir, err := unpack()
+	dir, remove, err := unpack()
 	if err != nil {
 		return err
 	}
-	s.ends = append(s.ends, func() { _ = os.RemoveAll(dir) })
+	s.ends = append(s.ends, remove)
 	s.env = environment(dir)
 	if s.cfg.Mount == "" {
 		return nil
