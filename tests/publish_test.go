@@ -60,6 +60,23 @@ func TestPublish(t *testing.T) {
 	})
 }
 
+// TestFolderMadeAnew: a folder that was removed while somebody has it open, or is in it,
+// can be made again, and things in it, be it removed by its owner or by its end.
+func TestFolderMadeAnew(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		p := newPlace(t, m)
+		from := p.write("elsewhere/model.safetensors", weights.Single(1, small))
+		d := p.start("--models", p.folder("none"))
+		d.shell(fmt.Sprintf(`cd %s && mkdir c && exec 7<c && rmdir c && mkdir c && : >c/f && exec 7<&-`, d.at("sessions")))
+		d.shell(fmt.Sprintf(`cd %s && cp -r %s p && exec 7<p && rm -r p && cp -r %[2]s p && cat p/model.safetensors >/dev/null`, d.at("models"), filepath.Dir(from)))
+		d.shell(fmt.Sprintf(`cd %s && mkdir s && (cd s && exec sleep 600) & sleeps=$!
+			cd %[1]s && until setfattr -n user.modelfs.ttl -v 0.1 s 2>/dev/null; do sleep 0.05; done
+			while [ -e s ]; do sleep 0.05; done
+			mkdir s && : >s/f; made=$?
+			kill $sleeps; exit $made`, d.at("sessions")))
+	})
+}
+
 // TestSealWaits: a file under its final name can be read when nobody can write it any
 // more: not while its writer has it open, nor, with passthrough, while he maps it.
 func TestSealWaits(t *testing.T) {

@@ -32,13 +32,8 @@ type Node struct {
 // IsFolder says which of the two it is.
 func (n *Node) IsFolder() bool { return n.folder }
 
-// ID tells the contents of one name apart; 0 for folders.
-func (n *Node) ID() uint64 {
-	if n.folder {
-		return 0
-	}
-	return n.id
-}
+// ID tells apart what has one name, one after another.
+func (n *Node) ID() uint64 { return n.id }
 
 // Path is the node's below the area; "" for the root. It is false without a name.
 func (n *Node) Path() (string, bool) {

@@ -71,7 +71,9 @@ func (f *scratchFolder) Attr(context.Context) (fs.Attr, error) {
 	return f.t.own(mode), nil
 }
 
-func (f *scratchFolder) Generation() uint64 { return 0 }
+// Generation is another when a folder is made anew: the kernel takes a folder that was
+// removed while somebody had it open for dead for ever.
+func (f *scratchFolder) Generation() uint64 { return f.node.ID() }
 
 func (f *scratchFolder) entry(n *scratch.Node) fs.Entry {
 	if n.IsFolder() {
