@@ -9,6 +9,7 @@ itself, and keep the lock when its parent ends. So the child closes what its par
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import threading
@@ -29,6 +30,18 @@ def _in_child() -> None:
 os.register_at_fork(before=_opening.acquire, after_in_parent=_opening.release, after_in_child=_in_child)
 
 
+def _open(path: str) -> int:
+    """Between the look at a name and the open its holder may take the file away. The kernel looks once more by itself,
+    and gives up when that happens again: many processes that each lock, work and remove are that fast."""
+    for tries in range(100, -1, -1):
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            if error.errno != errno.ESTALE or not tries:
+                raise
+    raise AssertionError
+
+
 class FileLock:
     """A lock of this process. In a child that was forked meanwhile it is none, and nothing happens to it."""
 
@@ -36,7 +49,7 @@ class FileLock:
         self._path = path
         self._pid = os.getpid()
         with _opening:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self._fd = _open(path)
             _held.add(self._fd)
 
     def acquire(self) -> bool:

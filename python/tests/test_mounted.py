@@ -38,6 +38,27 @@ def test_fifty_processes_one_load(writable: Mount, tmp_path: Path) -> None:
     assert (tmp_path / "calls").read_text() == "x"
 
 
+STORM = """
+import fcntl
+from modelfs.locks import locked
+for _ in range(100):
+    with locked(ARGS[0]) as lock:
+        with open(ARGS[1], "r+") as f:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody else is here
+        lock.remove()
+print("done")
+"""
+
+
+def test_locks_that_come_and_go(writable: Mount, tmp_path: Path) -> None:
+    """Who opens a lock while its holder takes the file away gets the next one, and no error."""
+    here = tmp_path / "here"
+    here.touch()
+    path = objects_of(writable) / ".storm.lock"
+    started = [start(STORM, writable.point, path, here) for _ in range(16)]
+    assert {finish(p) for p in started} == {"done"}
+
+
 def test_a_loader_that_is_killed(writable: Mount, tmp_path: Path) -> None:
     args = (writable.point, tmp_path / "calls")
     first = start(LOAD + "get()", *args, 60, "killed")
