@@ -41,7 +41,7 @@ def test_fifty_processes_one_load(writable: Mount, tmp_path: Path) -> None:
 STORM = """
 import fcntl
 from modelfs.locks import locked
-for _ in range(100):
+for _ in range(200):
     with locked(ARGS[0]) as lock:
         with open(ARGS[1], "r+") as f:
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody else is here
@@ -55,7 +55,7 @@ def test_locks_that_come_and_go(writable: Mount, tmp_path: Path) -> None:
     here = tmp_path / "here"
     here.touch()
     path = objects_of(writable) / ".storm.lock"
-    started = [start(STORM, writable.point, path, here) for _ in range(16)]
+    started = [start(STORM, writable.point, path, here) for _ in range(8)]
     assert {finish(p) for p in started} == {"done"}
 
 
