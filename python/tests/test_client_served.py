@@ -36,8 +36,8 @@ PATIENCE = 60.0  # generous: the machine may be busy
 class Serving:
     """`modelfs serve` that can be killed and started again at the same address."""
 
-    def __init__(self, binary: Path, mount: Path, folder: Path) -> None:
-        self.binary, self.mount, self.log = binary, mount, folder / "log"
+    def __init__(self, binary: Path, mount: Path, folder: Path, *flags: str) -> None:
+        self.binary, self.mount, self.log, self.flags = binary, mount, folder / "log", flags
         self.socket = f"unix:{folder}/s.sock"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -47,7 +47,7 @@ class Serving:
         environment = mounts.environment() | {"PYTHONPATH": str(HANDLERS)}
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(
-                [self.binary, *where, "serve", "--listen", self.socket, "--listen", "127.0.0.1:0", *flags]
+                [self.binary, *where, "serve", "--listen", self.socket, "--listen", "127.0.0.1:0", *flags, *self.flags]
                 + ["--python", sys.executable],
                 env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out,
             )  # fmt: skip
@@ -81,8 +81,8 @@ def point(binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
 
 
 @contextlib.contextmanager
-def serving(binary: Path, point: Path, folder: Path) -> Iterator[Serving]:
-    made = Serving(binary, point, folder)
+def serving(binary: Path, point: Path, folder: Path, *flags: str) -> Iterator[Serving]:
+    made = Serving(binary, point, folder, *flags)
     try:
         made.start()
         yield made
