@@ -242,11 +242,14 @@ func (cp *Checkpoint) read(gens map[string]sources.Generation) (*Indexed, error)
 			continue
 		}
 		ix, err := cp.parse(rel, gens)
-		switch {
-		case err != nil:
+		if err != nil {
 			return nil, err
-		case ix.Err != nil:
-			out.Err = ix.Err
+		}
+		if out.Err = ix.Err; out.Err == nil {
+			out.Err = cp.beside(rel, ix.Index, out.Files)
+		}
+		switch {
+		case out.Err != nil:
 		case len(cp.Files) == 1:
 			all = ix.Index
 		default:
@@ -256,9 +259,6 @@ func (cp *Checkpoint) read(gens map[string]sources.Generation) (*Indexed, error)
 	}
 	if out.Err == nil && len(cp.Files) > 1 {
 		out.Err = distinct(all)
-	}
-	if out.Err == nil {
-		out.Err = cp.beside(all, out.Files)
 	}
 	out.hash, out.Generation = cp.hash(out.Files)
 	if out.Err == nil {
@@ -290,15 +290,14 @@ func (cp *Checkpoint) parse(rel string, gens map[string]sources.Generation) (*In
 	return nil, fmt.Errorf("read header of %s: %w", rel, err)
 }
 
-// beside looks at the data files that weight files name, adds their generations,
-// and says what is wrong with them.
-func (cp *Checkpoint) beside(ix *tensors.Index, files map[string]sources.Generation) error {
-	looked := make(map[string]sources.Generation)
+// beside looks at the data files that a weight file names, adds their generations,
+// and says what is wrong with them. Every tensor must lie in a file as large as it
+// says, whether the file is a data file, the weight file itself or another one of
+// the checkpoint.
+func (cp *Checkpoint) beside(rel string, ix *tensors.Index, files map[string]sources.Generation) error {
+	looked := map[string]sources.Generation{rel: files[rel]}
 	for i := range ix.Tensors {
 		t := &ix.Tensors[i]
-		if slices.Contains(cp.Files, t.File) && !cp.isData(t.File) {
-			continue
-		}
 		g, ok := looked[t.File]
 		if !ok {
 			var err error

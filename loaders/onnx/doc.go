@@ -35,8 +35,8 @@
 //
 // A message of one kind where the format has another, a field that can be there
 // once and is there twice, data in two forms, groups; lengths and shapes that do
-// not agree; external data with other keys than location, offset, length and
-// checksum. The checksum is not compared.
+// not agree; external data in the model's own file, or with other keys than
+// location, offset, length and checksum. The checksum is not compared.
 //
 // Findings, and no tensors, are: strings, sparse tensors, segments, types that
 // modelfs does not know, and 4-bit and 6-bit tensors that do not fill whole bytes.

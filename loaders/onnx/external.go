@@ -41,6 +41,9 @@ func (p *parser) external(out *tensors.Tensor, t *tensor) error {
 		return p.Errorf(at, "the tensor %.100q lies in %.200q, which %s", out.Name, location, why)
 	}
 	out.File = path.Join(path.Dir(p.name), location)
+	if out.File == p.name {
+		return p.Errorf(at, "the tensor %.100q has external data in the model's own file", out.Name)
+	}
 	if text, ok := said["offset"]; ok {
 		n, ok := decimal(text)
 		if !ok {

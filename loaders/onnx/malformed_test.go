@@ -179,6 +179,8 @@ func TestExternal(t *testing.T) {
 		"the folder":         {at("."), lies(".", "is a folder")},
 		"a folder":           {at("a/"), lies("a/", "is a folder")},
 		"a folder, dotted":   {at("a/."), lies("a/.", "is a folder")},
+		"the model":          {at("model.onnx"), `the tensor "a" has external data in the model's own file`},
+		"the model, dotted":  {at("././/model.onnx"), `the tensor "a" has external data in the model's own file`},
 		"a path of 4097":     {file(sub(13, str(1, "location"), join(tag(2, 2), varint(uint64(len(long))), here, bin([]byte(long)...)))), "a length of 4097 is over the limit of 4096"},
 		"another key":        {file(sub(13, here, str(1, "basepath"), str(2, "/"))), `the tensor "a" has external data with the key "basepath"`},
 		"__class__":          {file(sub(13, here, str(1, "__class__"))), `the tensor "a" has external data with the key "__class__"`},

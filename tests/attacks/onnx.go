@@ -177,6 +177,8 @@ func onnxData() []Attack {
 	add("dot", refused(""), "the folder itself", "location", ".")
 	add("slash-behind", refused(""), "a path that ends as a folder", "location", "w.data/")
 	add("proc", refused(""), "the process's own memory", "location", "/proc/self/mem")
+	add("itself", refused("own file"), "40 GB in the model's own file, which has 86 bytes", "location", "itself.onnx", "offset", "40000000000")
+	add("itself-dotted", refused("own file"), "the model's own file, by another path", "location", "././/itself-dotted.onnx")
 	add("location-missing", refused(""), "data nowhere", "offset", "0")
 	add("location-twice", refused(""), "two places: which one is read?", "location", "w.data", "location", "../evil")
 	add("key-unknown", flagged(""), "CVE-2026-34445: a key that becomes an attribute of an object", "location", "w.data", "__class__", "evil")

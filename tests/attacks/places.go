@@ -181,6 +181,11 @@ func externalData() []Place {
 	return []Place{
 		at("sound", read("w"), "nothing: it is the control of the others", func(m *maker) { m.file(data, fourFloats) }),
 		in("sound-below", "data/w.data", read("w"), "nothing: data in a folder of the model", func(m *maker) { m.file("m/data/w.data", fourFloats) }),
+		in("itself", "model.onnx", refused("own file"), "data in the model's own file", func(*maker) {}),
+		place("external/shard", refused("which has"), "data in another shard of the model, which is shorter", func(m *maker) {
+			m.file("m/model-00001-of-00002.onnx", onnx(external("location", "model-00002-of-00002.onnx", "offset", "40000000000")))
+			m.file("m/model-00002-of-00002.onnx", onnx(initializer(func(p *tensorProto) { p.name = message(8, "v") })))
+		}),
 		at("missing", refused("w.data"), "data that are not there", func(*maker) {}),
 		at("short", refused("w.data"), "data that end early", func(m *maker) { m.file(data, fourFloats[:12]) }),
 		at("passwd", refused("w.data"), "CVE-2026-27489: a link to /etc/passwd", func(m *maker) { m.link("/etc/passwd", data) }),
