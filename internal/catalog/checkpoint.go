@@ -6,7 +6,6 @@ package catalog
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	iofs "io/fs"
 	"path"
@@ -39,6 +38,9 @@ type Checkpoints struct {
 	All []*Checkpoint // by name
 	// Primary is the only one of the best kind; nil where there are several.
 	Primary *Checkpoint
+	// Unused says what is wrong with lists of shards that no checkpoint goes by, by
+	// their paths.
+	Unused map[string]error
 
 	byFile map[string]*Checkpoint
 }
@@ -57,7 +59,7 @@ func (c *Checkpoints) Named(name string) (*Checkpoint, bool) {
 
 // same says whether two looks found the same checkpoints.
 func (c *Checkpoints) same(o *Checkpoints) bool {
-	return slices.EqualFunc(c.All, o.All, func(a, b *Checkpoint) bool {
+	return fmt.Sprint(c.Unused) == fmt.Sprint(o.Unused) && slices.EqualFunc(c.All, o.All, func(a, b *Checkpoint) bool {
 		return a.Name == b.Name && slices.Equal(a.Files, b.Files) && a.primary == b.primary &&
 			fmt.Sprint(a.err) == fmt.Sprint(b.err)
 	})
@@ -133,7 +135,7 @@ const (
 // shards.
 func (m *Model) findCheckpoints(ctx context.Context) (*Checkpoints, error) {
 	src := m.source()
-	f := finder{model: m, ctx: ctx, src: src, byFile: make(map[string]*Checkpoint)}
+	f := finder{model: m, ctx: ctx, src: src, byFile: make(map[string]*Checkpoint), wrong: make(map[string]error)}
 	if err := f.folder("", 0); err != nil {
 		return nil, err
 	}
@@ -141,6 +143,7 @@ func (m *Model) findCheckpoints(ctx context.Context) (*Checkpoints, error) {
 		f.sharded(list)
 	}
 	f.series()
+	f.blame()
 	f.companions()
 	for _, rel := range f.weights {
 		if f.byFile[rel] == nil {
@@ -148,7 +151,7 @@ func (m *Model) findCheckpoints(ctx context.Context) (*Checkpoints, error) {
 		}
 	}
 	slices.SortFunc(f.all, func(a, b *Checkpoint) int { return strings.Compare(a.Name, b.Name) })
-	cps := &Checkpoints{All: f.all, byFile: f.byFile}
+	cps := &Checkpoints{All: f.all, Unused: f.wrong, byFile: f.byFile}
 	cps.choose()
 	return cps, ctx.Err()
 }
@@ -177,9 +180,10 @@ type finder struct {
 	ctx   context.Context
 	src   *sources.Model
 
-	looks   int      // folders that were looked into
-	weights []string // weight files, in the order of the walk
-	lists   []string // lists of shards
+	looks   int              // folders that were looked into
+	weights []string         // weight files, in the order of the walk
+	lists   []string         // lists of shards
+	wrong   map[string]error // what is wrong with lists that made no checkpoint
 	byFile  map[string]*Checkpoint
 	all     []*Checkpoint
 }
@@ -223,18 +227,18 @@ func (f *finder) add(name string, files []string, err error) {
 	}
 }
 
-// sharded makes the checkpoint of a list of shards (model.safetensors.index.json).
-// A list that cannot be read leaves its files to the series that their names
-// make.
+// sharded makes the checkpoint of a list of shards (model.safetensors.index.json). A
+// list that is no such list, or has nothing that is there, makes none.
 func (f *finder) sharded(list string) {
 	index, err := f.readList(list)
 	if err != nil {
+		f.wrong[list] = fmt.Errorf("%s: %w", list, err)
 		return
 	}
-	var files []string
-	var missing []string
+	var files, all, missing []string
 	for _, name := range index.Files {
 		rel := path.Join(path.Dir(list), name)
+		all = append(all, rel)
 		switch {
 		case !slices.Contains(f.weights, rel):
 			missing = append(missing, name)
@@ -242,19 +246,38 @@ func (f *finder) sharded(list string) {
 			files = append(files, rel)
 		}
 	}
-	if len(files) == 0 {
-		return
-	}
 	var wrong error
 	if len(missing) > 0 {
 		wrong = fmt.Errorf("%s names %d files that are not there: %s: %w",
 			list, len(missing), strings.Join(missing[:min(3, len(missing))], ", "), iofs.ErrNotExist)
 	}
 	name := strings.TrimSuffix(list, indexSuffix)
+	whole := slices.Contains(f.weights, name)
+	if len(files) == 0 || wrong != nil && whole && !slices.Contains(all, name) {
+		if wrong != nil {
+			f.wrong[list] = wrong
+		}
+		return
+	}
 	if f.nameTaken(name) {
 		name = list
 	}
 	f.add(name, files, wrong)
+}
+
+// blame gives the series of numbered shards what is wrong with its list: a program
+// that goes by the list loads something else, or nothing. Where the one file that a
+// list is about is there (model.safetensors beside model.safetensors.index.json),
+// the list is left over from another form of the model: the file comes first for
+// transformers too, which does not look at the list then.
+func (f *finder) blame() {
+	for _, cp := range f.all {
+		list := cp.Name + indexSuffix
+		if err := f.wrong[list]; err != nil && !slices.Contains(f.weights, cp.Name) {
+			cp.err = err
+			delete(f.wrong, list)
+		}
+	}
 }
 
 // companions puts data files to the weight files beside them.
@@ -302,7 +325,7 @@ func (f *finder) series() {
 		name, total, _ := strings.Cut(key, "\x00")
 		var err error
 		if want := atoi(total); len(files) != want || !consecutive(files) {
-			err = fmt.Errorf("%s: %d of %d shards are there: %w", name, len(files), want, errShards)
+			err = fmt.Errorf("%s: %d of %d shards are there", name, len(files), want)
 		}
 		if f.nameTaken(name) {
 			name = files[0]
@@ -321,8 +344,6 @@ func consecutive(files []string) bool {
 	}
 	return true
 }
-
-var errShards = errors.New("shards are missing")
 
 // nameTaken says whether a file or a checkpoint has that name.
 func (f *finder) nameTaken(name string) bool {

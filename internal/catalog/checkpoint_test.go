@@ -112,17 +112,89 @@ func TestCheckpoints(t *testing.T) {
 	}
 }
 
-// A list of shards that is no such list leaves its files to their numbers.
-func TestCheckpointMalformedList(t *testing.T) {
-	for _, text := range []string{"", "{", "null", `{"weight_map": 3}`, `{"metadata": {}}`, `{"weight_map": {"t": "a.safetensors"}} x`} {
+// brokenLists are lists of shards by which nobody can load w.safetensors, and what
+// the error says.
+var brokenLists = map[string]string{
+	"": "at byte 0", "{": "at byte", "null": "at byte 0", `{"weight_map": 3}`: "at byte", `{"metadata": {}}`: "no weight_map",
+	`{"weight_map": {"t": "w-00001-of-00002.safetensors"}} x`: "follow the JSON",
+	`{"weight_map": {"t": "w-00001-of-00002.safet`:            "at byte",
+	`{"weight_map": {"t": "/etc/passwd"}}`:                    `"/etc/passwd" is not below`,
+	`{"weight_map": {"t": "../m/a.safetensors"}}`:             `"../m/a.safetensors" is not below`,
+	`{"weight_map": {"t": "gone.safetensors"}}`:               "gone.safetensors",
+}
+
+// A list of shards that is wrong leaves its files to their numbers, and is what is
+// wrong with them.
+func TestCheckpointBrokenList(t *testing.T) {
+	for text, says := range brokenLists {
 		p := newPlace(t)
-		p.files("m/w-00001-of-00002.safetensors", "m/w-00002-of-00002.safetensors", "m/a.safetensors")
+		p.write("m/w-00001-of-00002.safetensors", safetensors("a"))
+		p.write("m/w-00002-of-00002.safetensors", safetensors("b"))
+		p.files("m/other.gguf")
 		p.write("m/w.safetensors.index.json", []byte(text))
-		cps := checkpoints(t, p.model())
-		if cp, ok := cps.Named("w.safetensors"); !ok || len(cp.Files) != 2 || len(cps.All) != 2 {
-			t.Errorf("with the list %q there are %d checkpoints", text, len(cps.All))
+		m := p.model()
+		cps := checkpoints(t, m)
+		if cp, ok := cps.Named("w.safetensors"); !ok || len(cp.Files) != 2 || len(cps.All) != 2 || len(cps.Unused) != 0 {
+			t.Errorf("with the list %q there are %d checkpoints, unused lists %v", text, len(cps.All), cps.Unused)
+			continue
+		}
+		ix := index(t, m, "w.safetensors")
+		saysAll(t, ix.Err, "w.safetensors.index.json", says)
+		same(t, "tensors with the list "+text, tensors(ix), []string{})
+		if ix := index(t, m, "other.gguf"); ix.Err != nil {
+			t.Errorf("with the list %q the other checkpoint is wrong: %v", text, ix.Err)
 		}
 	}
+}
+
+// A list that is wrong counts for nothing where the file that it is about is there,
+// or nothing is: it is kept as unused.
+func TestCheckpointUnusedList(t *testing.T) {
+	for text, says := range brokenLists {
+		for _, c := range []struct{ file, list string }{{"w.safetensors", "w.safetensors.index.json"}, {"other.gguf", "sub/w.safetensors.index.json"}} {
+			p := newPlace(t)
+			p.files("m/" + c.file)
+			p.write("m/"+c.list, []byte(text))
+			m := p.model()
+			if ix := index(t, m, ""); ix.Err != nil || len(ix.Index.Tensors) != 1 {
+				t.Errorf("with %s %q: %d tensors, %v", c.list, text, len(ix.Index.Tensors), ix.Err)
+			}
+			cps := checkpoints(t, m)
+			if len(cps.All) != 1 || len(cps.Unused) != 1 {
+				t.Errorf("with %s %q there are %d checkpoints, unused lists %v", c.list, text, len(cps.All), cps.Unused)
+			}
+			saysAll(t, cps.Unused[c.list], c.list, strings.ReplaceAll(says, "at byte 0", "at byte"))
+		}
+	}
+	p := newPlace(t) // half of another form of the model
+	p.files("m/w.safetensors", "m/w-00001-of-00002.safetensors")
+	p.list("m/w.safetensors.index.json", map[string]string{"a": "w-00001-of-00002.safetensors", "b": "w-00002-of-00002.safetensors"})
+	if ix := index(t, p.model(), "w.safetensors"); ix.Err != nil {
+		t.Error(ix.Err)
+	}
+}
+
+// A list that is repaired ends the error, one that breaks brings it back.
+func TestCheckpointListRepaired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlace(t)
+		p.write("m/w-00001-of-00002.safetensors", safetensors("a"))
+		p.write("m/w-00002-of-00002.safetensors", safetensors("b"))
+		m := p.model()
+		for range 2 {
+			p.list("m/w.safetensors.index.json", map[string]string{"a": "w-00001-of-00002.safetensors", "b": "w-00002-of-00002.safetensors"})
+			time.Sleep(time.Second)
+			ix := index(t, m, "")
+			if ix.Err != nil || m.LastIndexError() != nil {
+				t.Errorf("the list is right: %v, last %v", ix.Err, m.LastIndexError())
+			}
+			same(t, "tensors", tensors(ix), []string{"a", "b"})
+			p.write("m/w.safetensors.index.json", []byte("{"))
+			time.Sleep(time.Second)
+			saysAll(t, index(t, m, "").Err, "w.safetensors.index.json")
+			saysAll(t, m.LastIndexError(), "w.safetensors.index.json")
+		}
+	})
 }
 
 // TestCheckpointMissingShards: what is wrong with a list of shards is the error of

@@ -32,7 +32,8 @@ type Indexed struct {
 	// Err says what is wrong with the checkpoint; Index is empty then.
 	Err error
 
-	hash uint64
+	hash   uint64
+	shards error // what was wrong with the list of shards
 }
 
 // Hash is a number that differs between generations; 0 only for the zero value.
@@ -137,7 +138,7 @@ func (x *indexes) fly(key indexKey, cp *Checkpoint, known *kept, f *flight) {
 	gens, err := cp.generations()
 	switch {
 	case err != nil:
-	case known != nil && known.ix.current(cp, gens) && fmt.Sprint(known.ix.Err) == fmt.Sprint(cp.expected(known.ix)):
+	case known != nil && known.ix.current(cp, gens) && fmt.Sprint(known.ix.shards) == fmt.Sprint(cp.err):
 		ix = known.ix
 	default:
 		ix, err = cp.read(gens)
@@ -153,15 +154,6 @@ func (x *indexes) fly(key indexKey, cp *Checkpoint, known *kept, f *flight) {
 	}
 	x.mu.Unlock()
 	close(f.done)
-}
-
-// expected is the error that a known index must have to be still true: the one of
-// the list of shards comes from elsewhere than the files.
-func (cp *Checkpoint) expected(ix *Indexed) error {
-	if cp.err != nil || errors.Is(ix.Err, errShards) {
-		return cp.err
-	}
-	return ix.Err
 }
 
 func (x *indexes) keepLocked(key indexKey, ix *Indexed) {
@@ -231,9 +223,8 @@ func (cp *Checkpoint) generations() (map[string]sources.Generation, error) {
 
 // read parses the files' headers.
 func (cp *Checkpoint) read(gens map[string]sources.Generation) (*Indexed, error) {
-	out := &Indexed{Index: &tensors.Index{}, Files: maps.Clone(gens)}
+	out := &Indexed{Index: &tensors.Index{}, Files: maps.Clone(gens), Err: cp.err, shards: cp.err}
 	all := &tensors.Index{}
-	out.Err = cp.err
 	for _, rel := range cp.Files {
 		if out.Err != nil {
 			break

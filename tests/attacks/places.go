@@ -132,9 +132,9 @@ func specialFiles() []Place {
 	}
 }
 
-// shardLists are lists of shards that lead elsewhere, beside a sound weight file.
+// shardLists are lists of shards that lead elsewhere, beside sound weight files.
 func shardLists() []Place {
-	const list = "m/model.safetensors.index.json"
+	const index = "m/model.safetensors.index.json"
 	sound := safetensors(entry("w", "F32", "[4]", 0, 16), fourFloats)
 	with := func(name string, want Want, imitates string, steps func(m *maker)) Place {
 		return place("shards/"+name, want, imitates, func(m *maker) {
@@ -143,9 +143,19 @@ func shardLists() []Place {
 		})
 	}
 	text := func(name, weightMap string, want Want, imitates string) Place {
-		return with(name, want, imitates, func(m *maker) { m.file(list, []byte(`{"weight_map":{`+weightMap+`}}`)) })
+		return with(name, want, imitates, func(m *maker) { m.file(index, []byte(`{"weight_map":{`+weightMap+`}}`)) })
+	}
+	numbered := func(name, list, says, imitates string) Place {
+		return place("shards/numbered-"+name, refused(says), imitates, func(m *maker) {
+			m.file("m/model-00001-of-00001.safetensors", sound)
+			m.file(index, []byte(list))
+		})
 	}
 	return []Place{
+		numbered("cut", `{"weight_map":{"w":"model-00001-of-000`, "index.json", "numbered shards, and a list that ends early"),
+		numbered("absolute", `{"weight_map":{"w":"/etc/passwd"}}`, "/etc/passwd", "numbered shards, and a list that names another file"),
+		numbered("dots", `{"weight_map":{"w":"../m/model-00001-of-00001.safetensors"}}`, "../m", "numbered shards, and a list that goes out and comes back"),
+		numbered("missing", `{"weight_map":{"w":"elsewhere.safetensors"}}`, "elsewhere.safetensors", "numbered shards, and a list of none of them"),
 		text("dots", `"w":"../../../etc/passwd"`, read("w"), "a shard outside the model's folder"),
 		text("absolute", `"w":"/etc/passwd"`, read("w"), "a shard by an absolute path"),
 		text("backslash", `"w":"..\\..\\secrets"`, read("w"), "another system's separators"),
@@ -153,12 +163,12 @@ func shardLists() []Place {
 		text("missing", `"w":"model.safetensors","v":"missing.safetensors"`, refused("missing.safetensors"), "a shard that is not there"),
 		text("twice", `"w":"model.safetensors","w":"model.safetensors"`, read("w"), "one tensor, twice"),
 		text("deep", `"w":`+strings.Repeat("[", 100_000), read("w"), "arrays 100,000 deep"),
-		with("fifo", read("w"), "the list is a pipe", func(m *maker) { m.fifo(list) }),
-		with("device", read("w"), "the list is /dev/zero", func(m *maker) { m.link("/dev/zero", list) }),
-		with("sparse", read("w"), "the list is 16 GiB of zeros", func(m *maker) { m.sparse(list, []byte(`{"weight_map":{`), 1<<34) }),
+		with("fifo", read("w"), "the list is a pipe", func(m *maker) { m.fifo(index) }),
+		with("device", read("w"), "the list is /dev/zero", func(m *maker) { m.link("/dev/zero", index) }),
+		with("sparse", read("w"), "the list is 16 GiB of zeros", func(m *maker) { m.sparse(index, []byte(`{"weight_map":{`), 1<<34) }),
 		with("shard-fifo", refused("pipe.safetensors"), "a shard that is a pipe", func(m *maker) {
 			m.fifo("m/pipe.safetensors")
-			m.file(list, []byte(`{"weight_map":{"w":"model.safetensors","v":"pipe.safetensors"}}`))
+			m.file(index, []byte(`{"weight_map":{"w":"model.safetensors","v":"pipe.safetensors"}}`))
 		}),
 	}
 }
