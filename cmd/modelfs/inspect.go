@@ -23,7 +23,8 @@ func (p *program) inspectCommand() *cli.Command {
 		Description: "FILE is a weight file or the folder of a model. MODEL, or MODEL/FILE, is one of a mount, " +
 			"or of MODELFS_MODELS and the Hugging Face cache. A malformed file exits 1 and says what is wrong at which byte.\n\n" +
 			"--check is for downloads, files or whole folders: it prints a line for everything that is wrong, that calls " +
-			"code when its own library reads it, or that modelfs does not know, and exits 1 if there is any.",
+			"code when its own library reads it, or that modelfs does not know, and exits 1 if there is any. " +
+			"In a folder that is said of symlinks that lead out of it too; of a Hugging Face cache the snapshots are checked.",
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "check", Usage: "look for what is wrong with files or folders, or could do harm", DisableDefaultText: true},
 			jsonFlag("an index.json; with --check the findings"), mountFlag(),

@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	iofs "io/fs"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -33,14 +34,23 @@ type Checkpoint struct {
 	err     error // what is wrong with the list of shards
 }
 
+// ListError is what is wrong with a list of shards.
+type ListError struct {
+	List string // its path below the model's folder
+	Err  error
+}
+
+func (e *ListError) Error() string { return e.List + ": " + e.Err.Error() }
+
+func (e *ListError) Unwrap() error { return e.Err }
+
 // Checkpoints are those of one model.
 type Checkpoints struct {
 	All []*Checkpoint // by name
 	// Primary is the only one of the best kind; nil where there are several.
 	Primary *Checkpoint
-	// Unused says what is wrong with lists of shards that no checkpoint goes by, by
-	// their paths.
-	Unused map[string]error
+	// Unused are the lists of shards that are wrong and that no checkpoint goes by.
+	Unused []*ListError
 
 	byFile map[string]*Checkpoint
 }
@@ -55,6 +65,12 @@ func (c *Checkpoints) Named(name string) (*Checkpoint, bool) {
 		return nil, false
 	}
 	return c.All[i], true
+}
+
+// Headers are the checkpoint's files that say which tensors there are: all but those
+// that hold the data of another one.
+func (cp *Checkpoint) Headers() []string {
+	return slices.DeleteFunc(slices.Clone(cp.Files), cp.isData)
 }
 
 // same says whether two looks found the same checkpoints.
@@ -135,7 +151,7 @@ const (
 // shards.
 func (m *Model) findCheckpoints(ctx context.Context) (*Checkpoints, error) {
 	src := m.source()
-	f := finder{model: m, ctx: ctx, src: src, byFile: make(map[string]*Checkpoint), wrong: make(map[string]error)}
+	f := finder{model: m, ctx: ctx, src: src, byFile: make(map[string]*Checkpoint), wrong: make(map[string]*ListError)}
 	if err := f.folder("", 0); err != nil {
 		return nil, err
 	}
@@ -151,7 +167,10 @@ func (m *Model) findCheckpoints(ctx context.Context) (*Checkpoints, error) {
 		}
 	}
 	slices.SortFunc(f.all, func(a, b *Checkpoint) int { return strings.Compare(a.Name, b.Name) })
-	cps := &Checkpoints{All: f.all, Unused: f.wrong, byFile: f.byFile}
+	cps := &Checkpoints{All: f.all, byFile: f.byFile}
+	for _, list := range slices.Sorted(maps.Keys(f.wrong)) {
+		cps.Unused = append(cps.Unused, f.wrong[list])
+	}
 	cps.choose()
 	return cps, ctx.Err()
 }
@@ -180,10 +199,10 @@ type finder struct {
 	ctx   context.Context
 	src   *sources.Model
 
-	looks   int              // folders that were looked into
-	weights []string         // weight files, in the order of the walk
-	lists   []string         // lists of shards
-	wrong   map[string]error // what is wrong with lists that made no checkpoint
+	looks   int                   // folders that were looked into
+	weights []string              // weight files, in the order of the walk
+	lists   []string              // lists of shards
+	wrong   map[string]*ListError // what is wrong with lists that made no checkpoint
 	byFile  map[string]*Checkpoint
 	all     []*Checkpoint
 }
@@ -232,7 +251,7 @@ func (f *finder) add(name string, files []string, err error) {
 func (f *finder) sharded(list string) {
 	index, err := f.readList(list)
 	if err != nil {
-		f.wrong[list] = fmt.Errorf("%s: %w", list, err)
+		f.wrong[list] = &ListError{list, err}
 		return
 	}
 	var files, all, missing []string
@@ -248,17 +267,16 @@ func (f *finder) sharded(list string) {
 	}
 	var wrong error
 	if len(missing) > 0 {
-		wrong = fmt.Errorf("%s names %d files that are not there: %s: %w",
-			list, len(missing), strings.Join(missing[:min(3, len(missing))], ", "), iofs.ErrNotExist)
+		f.wrong[list] = &ListError{list, fmt.Errorf("%d of its files are not there: %s: %w",
+			len(missing), strings.Join(missing[:min(3, len(missing))], ", "), iofs.ErrNotExist)}
+		wrong = f.wrong[list]
 	}
 	name := strings.TrimSuffix(list, indexSuffix)
 	whole := slices.Contains(f.weights, name)
 	if len(files) == 0 || wrong != nil && whole && !slices.Contains(all, name) {
-		if wrong != nil {
-			f.wrong[list] = wrong
-		}
 		return
 	}
+	delete(f.wrong, list)
 	if f.nameTaken(name) {
 		name = list
 	}
@@ -273,8 +291,8 @@ func (f *finder) sharded(list string) {
 func (f *finder) blame() {
 	for _, cp := range f.all {
 		list := cp.Name + indexSuffix
-		if err := f.wrong[list]; err != nil && !slices.Contains(f.weights, cp.Name) {
-			cp.err = err
+		if wrong := f.wrong[list]; wrong != nil && !slices.Contains(f.weights, cp.Name) {
+			cp.err = wrong
 			delete(f.wrong, list)
 		}
 	}

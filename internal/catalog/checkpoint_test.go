@@ -161,9 +161,12 @@ func TestCheckpointUnusedList(t *testing.T) {
 			}
 			cps := checkpoints(t, m)
 			if len(cps.All) != 1 || len(cps.Unused) != 1 {
-				t.Errorf("with %s %q there are %d checkpoints, unused lists %v", c.list, text, len(cps.All), cps.Unused)
+				t.Fatalf("with %s %q there are %d checkpoints, unused lists %v", c.list, text, len(cps.All), cps.Unused)
 			}
-			saysAll(t, cps.Unused[c.list], c.list, strings.ReplaceAll(says, "at byte 0", "at byte"))
+			if cps.Unused[0].List != c.list {
+				t.Errorf("the unused list is %s, want %s", cps.Unused[0].List, c.list)
+			}
+			saysAll(t, cps.Unused[0], c.list, strings.ReplaceAll(says, "at byte 0", "at byte"))
 		}
 	}
 	p := newPlace(t) // half of another form of the model
@@ -214,7 +217,7 @@ func TestCheckpointMissingShards(t *testing.T) {
 	p.files("m/a.safetensors")
 	p.list("m/w.safetensors.index.json", map[string]string{"1": "a.safetensors", "2": "b.safetensors", "3": "c.safetensors"})
 	ix = index(t, p.model(), "w.safetensors")
-	saysAll(t, ix.Err, "w.safetensors.index.json", "2 files", "b.safetensors, c.safetensors")
+	saysAll(t, ix.Err, "w.safetensors.index.json", "2 of its files", "b.safetensors, c.safetensors")
 	if strings.Contains(ix.Err.Error(), "a.safetensors,") || len(ix.Index.Tensors) != 0 {
 		t.Errorf("with shards missing: %v, %d tensors", ix.Err, len(ix.Index.Tensors))
 	}

@@ -225,12 +225,9 @@ func (cp *Checkpoint) generations() (map[string]sources.Generation, error) {
 func (cp *Checkpoint) read(gens map[string]sources.Generation) (*Indexed, error) {
 	out := &Indexed{Index: &tensors.Index{}, Files: maps.Clone(gens), Err: cp.err, shards: cp.err}
 	all := &tensors.Index{}
-	for _, rel := range cp.Files {
+	for _, rel := range cp.Headers() {
 		if out.Err != nil {
 			break
-		}
-		if cp.isData(rel) {
-			continue
 		}
 		ix, err := cp.parse(rel, gens)
 		if err != nil {
