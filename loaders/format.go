@@ -34,6 +34,9 @@ type Format struct {
 	Parse func(name string, r io.ReaderAt, size int64) (*tensors.Index, error)
 	// Instead is what to do where Parse is nil, and why; or empty.
 	Instead string
+	// External says that a file may name other files, which hold the data of its
+	// tensors.
+	External bool
 	// Facts are what the tables in README.md and docs/formats.md say.
 	Facts Facts
 }
@@ -84,7 +87,7 @@ var formats = []Format{
 		},
 	},
 	{
-		Name: "ONNX", Extensions: []string{".onnx"}, Rank: 3, Parse: onnx.Parse,
+		Name: "ONNX", Extensions: []string{".onnx"}, Rank: 3, Parse: onnx.Parse, External: true,
 		Facts: Facts{
 			Versions: "every version of the IR; initializers, constants, subgraphs, functions; external data",
 			InPlace:  "raw data, floats and doubles in one piece, external data",
@@ -171,6 +174,10 @@ func Companion(name string) (weights string, ok bool) {
 	}
 	return part[1], true
 }
+
+// Vague says whether a file's extension leaves open what is in it, even whether it is
+// a weight file.
+func Vague(name string) bool { return strings.EqualFold(path.Ext(name), ".bin") }
 
 // data is the format of companions: their tensors are listed by their weight file.
 var data = Format{Name: "ONNX data", Rank: 5}

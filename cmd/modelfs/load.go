@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/modelfs/modelfs/loaders"
+	"github.com/modelfs/modelfs/tensors"
 	"github.com/urfave/cli/v2"
 	"golang.org/x/sys/unix"
 )
@@ -49,6 +51,7 @@ func (p *program) load(c *cli.Context) error {
 // this process dies: Ctrl-C needs no handling.
 func (p *program) loadModel(t target) error {
 	before, _ := p.attributes.get(t.folder(), stateAttribute)
+	_, _ = os.Stat(filepath.Join(t.mount, "tensors", t.model, tensors.IndexName)) // the data files that a header names count from then on
 	total := p.number(t.folder(), bytesAttribute)
 	show := p.loading(t, total)
 	var state string
@@ -146,6 +149,7 @@ func touch(path string) error {
 // index.json that has it.
 func (p *program) checkpoint(t target) []string {
 	below := filepath.Join(t.mount, "tensors", t.model)
+	format, _ := loaders.Of(t.file)
 	for _, folder := range []string{filepath.Join(below, t.file), below} {
 		text, err := os.ReadFile(filepath.Join(folder, "index.json"))
 		var index struct {
@@ -166,7 +170,7 @@ func (p *program) checkpoint(t target) []string {
 				}
 			}
 		}
-		if seen[t.file] {
+		if seen[t.file] || format.External { // of that one all tensors may lie in other files
 			slices.Sort(files[1:])
 			return files
 		}

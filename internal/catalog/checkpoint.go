@@ -24,12 +24,14 @@ type Checkpoint struct {
 	// Name is the weight file's path below the model's folder; for shards, what
 	// is left without the shard numbers ("model.safetensors").
 	Name string
-	// Files are the weight files, by name.
+	// Files are the weight files, by name, and then the data files that they name, as
+	// far as is known (see Complete).
 	Files []string
 	// Format is the files' format.
 	Format loaders.Format
 
 	model   *Model
+	data    []string // those of Files that hold data of the others
 	primary bool
 	err     error // what is wrong with the list of shards
 }
@@ -70,13 +72,13 @@ func (c *Checkpoints) Named(name string) (*Checkpoint, bool) {
 // Headers are the checkpoint's files that say which tensors there are: all but those
 // that hold the data of another one.
 func (cp *Checkpoint) Headers() []string {
-	return slices.DeleteFunc(slices.Clone(cp.Files), cp.isData)
+	return slices.DeleteFunc(slices.Clone(cp.Files), func(rel string) bool { return slices.Contains(cp.data, rel) })
 }
 
 // same says whether two looks found the same checkpoints.
 func (c *Checkpoints) same(o *Checkpoints) bool {
 	return fmt.Sprint(c.Unused) == fmt.Sprint(o.Unused) && slices.EqualFunc(c.All, o.All, func(a, b *Checkpoint) bool {
-		return a.Name == b.Name && slices.Equal(a.Files, b.Files) && a.primary == b.primary &&
+		return a.Name == b.Name && slices.Equal(a.Files, b.Files) && slices.Equal(a.data, b.data) && a.primary == b.primary &&
 			fmt.Sprint(a.err) == fmt.Sprint(b.err)
 	})
 }
@@ -92,12 +94,12 @@ func (cp *Checkpoint) Bytes(ctx context.Context) int64 {
 	return n
 }
 
-// Stat returns the attributes that all files of the checkpoint have in common:
-// what tensors/ and index.json show. Who may not read one shard may not read the
-// index. Size and generation are the first file's.
+// Stat returns the attributes that all files with headers have in common: what
+// tensors/ and index.json show. Who may not read one shard may not read the index.
+// Size and generation are the first file's.
 func (cp *Checkpoint) Stat(ctx context.Context) (sources.Stat, error) {
 	var all sources.Stat
-	for i, f := range cp.Files {
+	for i, f := range cp.Headers() {
 		st, err := cp.model.Stat(ctx, f)
 		if err != nil {
 			return st, err
@@ -111,11 +113,11 @@ func (cp *Checkpoint) Stat(ctx context.Context) (sources.Stat, error) {
 	return all, nil
 }
 
-// StatOf is Stat for what lies in one file, which may be a data file that is no
-// part of the checkpoint: who may not read that one may not read a tensor in it.
+// StatOf is Stat for what lies in one file, which may be a data file: who may not
+// read that one may not read a tensor in it.
 func (cp *Checkpoint) StatOf(ctx context.Context, file string) (sources.Stat, error) {
 	all, err := cp.Stat(ctx)
-	if err != nil || slices.Contains(cp.Files, file) {
+	if err != nil || slices.Contains(cp.Headers(), file) {
 		return all, err
 	}
 	st, err := cp.model.source().Whole().Stat(file)
@@ -160,12 +162,7 @@ func (m *Model) findCheckpoints(ctx context.Context) (*Checkpoints, error) {
 	}
 	f.series()
 	f.blame()
-	f.companions()
-	for _, rel := range f.weights {
-		if f.byFile[rel] == nil {
-			f.add(rel, []string{rel}, nil)
-		}
-	}
+	f.rest()
 	slices.SortFunc(f.all, func(a, b *Checkpoint) int { return strings.Compare(a.Name, b.Name) })
 	cps := &Checkpoints{All: f.all, byFile: f.byFile}
 	for _, list := range slices.Sorted(maps.Keys(f.wrong)) {
@@ -298,16 +295,29 @@ func (f *finder) blame() {
 	}
 }
 
-// companions puts data files to the weight files beside them.
-func (f *finder) companions() {
-	data := make(map[string][]string)
+// rest makes a checkpoint of each file that is in none, and adds the data files.
+func (f *finder) rest() {
+	data := f.data()
+	var held []string
+	for _, files := range data {
+		held = append(held, files...)
+	}
 	for _, rel := range f.weights {
-		if owner, ok := loaders.Companion(rel); ok && f.byFile[owner] == nil && slices.Contains(f.weights, owner) {
-			data[owner] = append(data[owner], rel)
+		_, companion := loaders.Companion(rel)
+		if f.byFile[rel] == nil && !(slices.Contains(held, rel) && (companion || loaders.Vague(rel))) {
+			f.add(rel, []string{rel}, nil)
 		}
 	}
 	for owner, files := range data {
-		f.add(owner, append([]string{owner}, files...), nil)
+		cp := f.byFile[owner]
+		for _, rel := range files {
+			if !slices.Contains(cp.Files, rel) {
+				cp.Files, cp.data = append(cp.Files, rel), append(cp.data, rel)
+			}
+			if f.byFile[rel] == nil {
+				f.byFile[rel] = cp
+			}
+		}
 	}
 }
 

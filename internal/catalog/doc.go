@@ -6,6 +6,10 @@
 //
 //	Catalog ─► Model ─► Checkpoints ─► Checkpoint ─► Indexed (tensors, their paths)
 //
+// Which checkpoints there are the names of files say, and lists of shards: no header
+// is read for that but of ONNX models beside a .bin file, which may be their data. The
+// data files that a header names are part of a checkpoint from when it was read.
+//
 // # What is kept, and for how long
 //
 // The list of models is read again when somebody lists it, or asks for a name

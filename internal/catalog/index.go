@@ -143,7 +143,7 @@ func (x *indexes) fly(key indexKey, cp *Checkpoint, known *kept, f *flight) {
 	default:
 		ix, err = cp.read(gens)
 		if err == nil {
-			cp.model.indexRead(cp, ix.Err)
+			cp.model.indexRead(cp, ix)
 		}
 	}
 	f.ix, f.err = ix, err
@@ -299,12 +299,6 @@ func (cp *Checkpoint) beside(rel string, ix *tensors.Index, files map[string]sou
 		}
 	}
 	return nil
-}
-
-// isData says whether a file of the checkpoint holds the data of another one of it.
-func (cp *Checkpoint) isData(rel string) bool {
-	owner, ok := loaders.Companion(rel)
-	return ok && slices.Contains(cp.Files, owner)
 }
 
 // distinct says whether shards name a tensor twice.

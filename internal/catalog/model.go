@@ -26,6 +26,7 @@ type Model struct {
 	looked    time.Time    // when cps was made
 	cps       *Checkpoints // nil: not looked at
 	lastError error        // of the primary checkpoint's index, when last read
+	named     map[string]named
 }
 
 func newModel(name string, ix *indexes) *Model { return &Model{name: name, indexes: ix} }
@@ -91,12 +92,13 @@ func (m *Model) LastIndexError() error {
 	return m.lastError
 }
 
-func (m *Model) indexRead(cp *Checkpoint, err error) {
+func (m *Model) indexRead(cp *Checkpoint, ix *Indexed) {
+	m.learn(cp.Headers(), ix)
 	if !cp.primary {
 		return
 	}
 	m.mu.Lock()
-	m.lastError = err
+	m.lastError = ix.Err
 	m.mu.Unlock()
 }
 

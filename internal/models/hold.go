@@ -55,12 +55,19 @@ func (m *Models) hold(ctx context.Context, model *catalog.Model) (*Hold, error) 
 // acquire takes a reference on every file of the primary checkpoint, one load
 // after the other: each alone takes what the disk gives.
 func (m *Models) acquire(ctx context.Context, model *catalog.Model) ([]cache.Ref, error) {
-	recipes, err := m.primary(ctx, model)
+	cp, err := primary(ctx, model)
+	if err != nil {
+		return nil, err
+	}
+	if cp, err = cp.Complete(ctx); err != nil {
+		return nil, err
+	}
+	files, err := recipes(ctx, model, cp)
 	if err != nil {
 		return nil, err
 	}
 	var refs []cache.Ref
-	for _, r := range recipes {
+	for _, r := range files {
 		ref, err := m.Cache.Hold(ctx, r)
 		if err != nil {
 			return refs, err

@@ -20,7 +20,7 @@ import (
 var (
 	// ErrUnknown says that no source has a model of that name.
 	ErrUnknown = errors.New("no such model")
-	// ErrNoPrimary says that a model has several checkpoints of its best kind,
+	// ErrNoPrimary says that a model has no checkpoint, or several of its best kind,
 	// so that "the model" does not say which one to load.
 	ErrNoPrimary = errors.New("no primary checkpoint")
 )
@@ -46,21 +46,23 @@ func New(c *catalog.Catalog, k *cache.Cache, u *users.Scanner, inodes Inodes, lo
 	return &Models{Catalog: c, Cache: k, users: u, inodes: inodes, log: log, holds: make(map[string]int)}
 }
 
-// primary returns the recipes of the model's primary checkpoint, in file order.
-func (m *Models) primary(ctx context.Context, model *catalog.Model) ([]cache.Recipe, error) {
+// primary returns the model's primary checkpoint.
+func primary(ctx context.Context, model *catalog.Model) (*catalog.Checkpoint, error) {
 	cps, err := model.Checkpoints(ctx)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if cps.Primary == nil {
+	case len(cps.All) == 0:
+		return nil, fmt.Errorf("%s has no weight files: %w", model.Name(), ErrNoPrimary)
+	case cps.Primary == nil:
 		return nil, fmt.Errorf("%s has %d checkpoints, none of them alone of its kind: load one of its files: %w",
 			model.Name(), len(cps.All), ErrNoPrimary)
 	}
-	return m.Recipes(ctx, model, cps.Primary)
+	return cps.Primary, nil
 }
 
-// Recipes returns how the files of a checkpoint are loaded, as they are now.
-func (m *Models) Recipes(ctx context.Context, model *catalog.Model, cp *catalog.Checkpoint) ([]cache.Recipe, error) {
+// recipes returns how the files of a checkpoint are loaded, as they are now.
+func recipes(ctx context.Context, model *catalog.Model, cp *catalog.Checkpoint) ([]cache.Recipe, error) {
 	out := make([]cache.Recipe, 0, len(cp.Files))
 	for _, rel := range cp.Files {
 		st, err := model.Stat(ctx, rel)

@@ -113,11 +113,15 @@ func (m *Models) state(ctx context.Context, model *catalog.Model, info registry.
 	case info.Items == 0:
 		return Absent
 	}
-	recipes, err := m.primary(ctx, model)
+	cp, err := primary(ctx, model)
 	if err != nil {
 		return Resident
 	}
-	for _, r := range recipes {
+	files, err := recipes(ctx, model, cp)
+	if err != nil {
+		return Resident
+	}
+	for _, r := range files {
 		if _, ok := m.Cache.Resident(r.Part); !ok {
 			if failed(info) {
 				return Failed

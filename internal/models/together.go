@@ -18,15 +18,18 @@ func (m *Models) Together(ctx context.Context, model *catalog.Model, opened cach
 		return
 	}
 	cp := cps.Of(opened.File)
-	if cp == nil || len(cp.Files) < 2 {
+	if cp == nil {
 		return
 	}
-	recipes, err := m.Recipes(ctx, model, cp)
+	if cp, err = cp.Complete(ctx); err != nil || len(cp.Files) < 2 {
+		return
+	}
+	files, err := recipes(ctx, model, cp)
 	if err != nil {
 		return
 	}
 	var others []cache.Part
-	for _, r := range recipes {
+	for _, r := range files {
 		if r.Part == opened {
 			continue
 		}

@@ -22,7 +22,7 @@ func (t *Tree) file(ctx context.Context, m *catalog.Model, rel string) (fs.Entry
 	if st.Folder {
 		return &folder{t: t, model: m, rel: rel}, nil
 	}
-	if m.IsWeight(rel) {
+	if m.Loads(rel) {
 		part := cache.FileRecipe(m, rel, st.Generation).Part
 		t.models.Doom(part)
 		return &weightFile{t: t, model: m, part: part}, nil
@@ -145,7 +145,8 @@ func (w *weightFile) Open(ctx context.Context, _ fs.Caller, nonblock bool) (fs.C
 }
 
 // sideFile is a file that carries no weights (config, tokenizer): it is served
-// from the origin and loads nothing.
+// from the origin and loads nothing. One that turns out to hold the data of a weight
+// file is that from then on: the kernel keeps the entry that it has for some time.
 type sideFile struct {
 	t     *Tree
 	model *catalog.Model
@@ -153,11 +154,40 @@ type sideFile struct {
 	gen   sources.Generation
 }
 
-var _ fs.File = (*sideFile)(nil)
+var (
+	_ fs.File = (*sideFile)(nil)
+	_ Backed  = (*sideFile)(nil)
+)
+
+// weight is what the file is by now; nil for a side file.
+func (s *sideFile) weight() *weightFile {
+	if !s.model.Loads(s.rel) {
+		return nil
+	}
+	return &weightFile{t: s.t, model: s.model, part: cache.FileRecipe(s.model, s.rel, s.gen).Part}
+}
+
+// ModelName is empty for a side file: who has it open uses nothing of the model.
+func (s *sideFile) ModelName() string {
+	if w := s.weight(); w != nil {
+		return w.ModelName()
+	}
+	return ""
+}
+
+func (s *sideFile) Bytes() int64 {
+	if w := s.weight(); w != nil {
+		return w.Bytes()
+	}
+	return 0
+}
 
 func (s *sideFile) Generation() uint64 { return s.gen.Hash() }
 
 func (s *sideFile) Attr(ctx context.Context) (fs.Attr, error) {
+	if w := s.weight(); w != nil {
+		return w.Attr(ctx)
+	}
 	st, err := current(ctx, s.model, s.rel, s.gen)
 	if err != nil {
 		return fs.Attr{}, err
@@ -165,7 +195,10 @@ func (s *sideFile) Attr(ctx context.Context) (fs.Attr, error) {
 	return shown(st), nil
 }
 
-func (s *sideFile) Open(ctx context.Context, _ fs.Caller, _ bool) (fs.Content, error) {
+func (s *sideFile) Open(ctx context.Context, c fs.Caller, nonblock bool) (fs.Content, error) {
+	if w := s.weight(); w != nil {
+		return w.Open(ctx, c, nonblock)
+	}
 	f, st, err := s.model.Open(ctx, s.rel)
 	if err != nil {
 		return nil, fail(err)

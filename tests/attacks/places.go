@@ -191,6 +191,7 @@ func externalData() []Place {
 	return []Place{
 		at("sound", read("w"), "nothing: it is the control of the others", func(m *maker) { m.file(data, fourFloats) }),
 		in("sound-below", "data/w.data", read("w"), "nothing: data in a folder of the model", func(m *maker) { m.file("m/data/w.data", fourFloats) }),
+		in("sound-bin", "weights.bin", read("w"), "nothing: data with the name of a PyTorch file", func(m *maker) { m.file("m/weights.bin", fourFloats) }),
 		in("itself", "model.onnx", refused("own file"), "data in the model's own file", func(*maker) {}),
 		place("external/shard", refused("which has"), "data in another shard of the model, which is shorter", func(m *maker) {
 			m.file("m/model-00001-of-00002.onnx", onnx(external("location", "model-00002-of-00002.onnx", "offset", "40000000000")))
