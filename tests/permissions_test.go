@@ -123,6 +123,7 @@ func (d *daemon) checkReads(t *testing.T, r *reader, uid int, model string, may 
 
 // TestErrorsTellNothing: what is wrong with a file that a user may not read is not
 // told him, since errors quote the file.
+// What he is told is that he may not read it.
 // The control: root is told.
 func TestErrorsTellNothing(t *testing.T) {
 	modes(t, func(t *testing.T, m mode) {
@@ -145,6 +146,11 @@ func TestErrorsTellNothing(t *testing.T) {
 		} {
 			if text, _ := get(); strings.Contains(text, secret) {
 				t.Errorf("another user learns a tensor's name from %s", where)
+			}
+		}
+		for _, args := range [][]string{{"inspect", "m"}, {"inspect", "m/model.safetensors"}, {"load", "m/model.safetensors"}} {
+			if _, stderr, code := d.runAs(alice, args...); code != 1 || !strings.Contains(stderr, "permission denied") || strings.Contains(stderr, "allow-other") {
+				t.Errorf("%v by another user exits %d: %s", args, code, stderr)
 			}
 		}
 	}, normal)

@@ -93,7 +93,7 @@ func (x *exported) fromMount(ctx context.Context, o *origin) error {
 	read := func() (*mountIndex, error) {
 		text, err := os.ReadFile(at)
 		if err != nil {
-			return nil, explainMount(o.mount, err)
+			return nil, explainTensors(o.mount, o.name, err)
 		}
 		ix := &mountIndex{}
 		if err := json.Unmarshal(text, ix); err != nil {
@@ -120,7 +120,7 @@ func (x *exported) fromMount(ctx context.Context, o *origin) error {
 	x.findings = -1
 	x.openFile = func(ctx context.Context, name string) (*os.File, error) {
 		f, err := interruptibly(ctx, func() (*os.File, error) { return os.Open(filepath.Join(o.folder, name)) })
-		return f, explainMount(o.mount, err)
+		return f, explainTensors(o.mount, o.name, err)
 	}
 	x.unchanged = func(context.Context) error {
 		if now, err := read(); err != nil || now.Generation != ix.Generation {

@@ -7,8 +7,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -87,8 +85,7 @@ func (p *program) indexText(c *cli.Context, name string) ([]byte, error) {
 		return nil, err
 	}
 	if o.checkpoint == nil {
-		text, err := os.ReadFile(filepath.Join(o.folder, tensors.IndexName))
-		return text, explainMount(o.mount, err)
+		return o.index, nil
 	}
 	ix, err := o.checkpoint.Index(c.Context)
 	if err != nil {

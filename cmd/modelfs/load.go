@@ -60,8 +60,8 @@ func (p *program) loadModel(t target) error {
 		return err
 	})
 	switch {
-	case err != nil && total == 0:
-		return p.noPrimary(t, err)
+	case err != nil && total == 0 && hasNone(t):
+		return withoutPrimary(t)
 	case err != nil:
 		return p.loadFailed(t, err)
 	case state != "resident":
@@ -71,22 +71,6 @@ func (p *program) loadModel(t target) error {
 		return err
 	}
 	return p.loaded(t, show)
-}
-
-// noPrimary is the error of loading a model that does not say which of its
-// checkpoints is meant. Those that can be named have folders in tensors/.
-func (p *program) noPrimary(t target, err error) error {
-	entries, listErr := os.ReadDir(filepath.Join(t.mount, "tensors", t.model))
-	var names []string
-	for _, e := range entries {
-		if e.IsDir() {
-			names = append(names, printable(e.Name()))
-		}
-	}
-	if listErr != nil || len(names) == 0 {
-		return p.loadFailed(t, err)
-	}
-	return fmt.Errorf("%s has several checkpoints and none that comes first; name one: modelfs load %s/FILE (%s)", t.model, t.model, listed(names))
 }
 
 // loadFile opens the file, which loads its checkpoint, and then the other files
@@ -199,7 +183,7 @@ func (p *program) loadFailed(t target, err error) error {
 	case errors.Is(err, unix.ENOTCONN), errors.Is(err, unix.ECONNABORTED):
 		return explainMount(t.mount, unix.ENOTCONN)
 	case errors.Is(err, unix.EACCES):
-		return fmt.Errorf("load %s: permission denied: its files on disk are not readable for you either", t)
+		return fmt.Errorf("load %s: %w", t, errDenied)
 	case errors.Is(err, unix.ENOMEM), errors.Is(err, unix.ENOSPC):
 		if reason == "" {
 			reason = ": it does not fit beside what is in use (modelfs ps, modelfs status)"

@@ -54,15 +54,35 @@ func TestLoadOfWhatIsThere(t *testing.T) {
 	}
 }
 
-func TestLoadWithoutPrimary(t *testing.T) {
+// TestWithoutPrimary: of a mount's model that has several checkpoints, or none, load and
+// inspect say the same as inspect says of its folder on disk.
+func TestWithoutPrimary(t *testing.T) {
+	const none = `{"model": "silero-vad", "generation": "", "tensors": [], "error": null}`
 	f := newFixture(t)
 	f.attributes.wait = func() (string, error) { return "", syscall.EIO }
 	f.attributes.values["silero-vad bytes"] = "0"
-	f.write(t, "tensors/silero-vad/q4.gguf/index.json", "{}")
-	f.write(t, "tensors/silero-vad/q8.gguf/index.json", "{}")
-	want := "modelfs: silero-vad has several checkpoints and none that comes first; name one: modelfs load silero-vad/FILE (q4.gguf, q8.gguf)\n"
-	if got := f.fail(t, 1, "load", "silero-vad"); got != want {
-		t.Errorf("got %swant %s", got, want)
+	f.write(t, "models/silero-vad/config.json", "{}")
+	f.write(t, "tensors/silero-vad/index.json", none)
+	disk := filepath.Join(f.mount, "models/silero-vad")
+	check := func(want string) {
+		t.Helper()
+		for _, args := range [][]string{{"load", "silero-vad"}, {"inspect", "silero-vad"}, {"inspect", disk}} {
+			if got := f.fail(t, 1, args...); got != "modelfs: silero-vad has "+want+"\n" {
+				t.Errorf("%q: %s", args, got)
+			}
+		}
+	}
+	check("no weight files")
+	for _, name := range []string{"q4.gguf", "sub/dir/q8.gguf", "sub/q2.gguf"} {
+		f.write(t, "tensors/silero-vad/"+name+"/index.json", "{}")
+		f.write(t, "models/silero-vad/"+name, "")
+	}
+	f.write(t, "tensors/silero-vad/q4.gguf/folder/tensor", "")
+	check("3 checkpoints and none that comes first, name one: q4.gguf, sub/dir/q8.gguf, sub/q2.gguf")
+
+	f.write(t, "tensors/silero-vad/index.json", `{"generation": "1234", "tensors": [], "error": null}`)
+	if got := f.fail(t, 1, "load", "silero-vad"); !strings.Contains(got, "input/output error") {
+		t.Errorf("an empty checkpoint: %s", got)
 	}
 }
 

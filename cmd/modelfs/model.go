@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -45,7 +46,7 @@ func (p *program) resolve(mount, written string) (target, error) {
 		case errors.Is(err, unix.ENOTCONN):
 			return target{}, explainMount(mount, err)
 		case errors.Is(err, unix.EACCES):
-			return target{}, fmt.Errorf("%s: permission denied: its files on disk are not readable for you either", model)
+			return target{}, denied(mount, model)
 		}
 		file = path.Join(path.Base(model), file)
 		model = path.Dir(model)
@@ -75,6 +76,25 @@ func (p *program) noModel(mount, name string) error {
 		return fmt.Errorf("no model %q in %s: did you mean %s? (modelfs ls shows all)", name, mount, near)
 	}
 	return fmt.Errorf("no model %q in %s (modelfs ls shows the %d that are there)", name, mount, len(names))
+}
+
+var errDenied = errors.New("permission denied: its files on disk are not readable for you either")
+
+// denied says why a model of a mount is closed to somebody: the mount as a whole is, or
+// the model's files are.
+func denied(mount, model string) error {
+	if _, err := os.Stat(mount); errors.Is(err, unix.EACCES) {
+		return explainMount(mount, err)
+	}
+	return fmt.Errorf("%s: %w", model, errDenied)
+}
+
+// explainTensors rewords what the kernel says of a model's tensors.
+func explainTensors(mount, model string, err error) error {
+	if errors.Is(err, unix.EACCES) {
+		return denied(mount, model)
+	}
+	return explainMount(mount, err)
 }
 
 // explainModel rewords what the kernel says of an attribute of a model.

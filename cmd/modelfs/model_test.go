@@ -4,6 +4,7 @@
 package main
 
 import (
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -48,5 +49,24 @@ func TestResolveForbidden(t *testing.T) {
 	f.attributes.fails["silero-vad state"] = syscall.ENOTCONN
 	if _, err := f.resolve(f.mount, "silero-vad"); err == nil || !strings.Contains(err.Error(), "died") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestExplainTensors: a mount that lets somebody in and a model that does not.
+func TestExplainTensors(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{syscall.EACCES, "priv: permission denied: its files on disk are not readable for you either"},
+		{syscall.ENOTCONN, "died: modelfs umount"},
+	} {
+		got := explainTensors(t.TempDir(), "priv", &os.PathError{Op: "open", Path: "index.json", Err: c.err})
+		if got == nil || !strings.Contains(got.Error(), c.want) {
+			t.Errorf("%v: %v, want %s", c.err, got, c.want)
+		}
+	}
+	if err := explainTensors(t.TempDir(), "priv", nil); err != nil {
+		t.Error(err)
 	}
 }

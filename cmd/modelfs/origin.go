@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -26,8 +27,10 @@ type origin struct {
 	model *catalog.Model
 	// checkpoint is on disk; nil for one of a mount.
 	checkpoint *catalog.Checkpoint
-	// mount has it, in folder: its index.json, and its tensors by their paths.
+	// mount has it, in folder: its index.json, which is index, and its tensors by
+	// their paths.
 	mount, folder string
+	index         []byte
 	// path is what inspect --check takes; empty for a model of the usual sources.
 	path string
 }
@@ -49,7 +52,11 @@ func (p *program) find(c *cli.Context, name string) (*origin, error) {
 		mountErr = err
 	}
 	o, err := p.findInSources(c.Context, name)
-	if o == nil && err == nil {
+	switch {
+	case o != nil || err != nil:
+	case errors.Is(mountErr, errDenied):
+		err = mountErr
+	default:
 		err = fmt.Errorf("no such file, and no such model: %s (in a mount: %w)", name, mountErr)
 	}
 	return o, err
@@ -57,14 +64,61 @@ func (p *program) find(c *cli.Context, name string) (*origin, error) {
 
 func findInMount(ctx context.Context, t target) (*origin, error) {
 	folder := filepath.Join(t.mount, "tensors", t.model, t.file)
-	_, err := os.Stat(filepath.Join(folder, tensors.IndexName))
+	index, err := os.ReadFile(filepath.Join(folder, tensors.IndexName))
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && t.file != "":
 		return findPath(ctx, t.path()) // the primary one's file, or a shard
 	case err != nil:
-		return nil, explainMount(t.mount, err)
+		return nil, explainTensors(t.mount, t.model, err)
+	case ofNone(index):
+		return nil, withoutPrimary(t)
 	}
-	return &origin{name: t.model, mount: t.mount, folder: folder, path: t.path()}, nil
+	return &origin{name: t.model, mount: t.mount, folder: folder, index: index, path: t.path()}, nil
+}
+
+// ofNone says whether an index.json is that of a model without a primary checkpoint:
+// of no generation.
+func ofNone(index []byte) bool {
+	var of struct{ Generation, Error *string }
+	return json.Unmarshal(index, &of) == nil && of.Generation != nil && *of.Generation == "" && of.Error == nil
+}
+
+// hasNone says whether a mount's model has no primary checkpoint.
+func hasNone(t target) bool {
+	index, err := os.ReadFile(filepath.Join(t.mount, "tensors", t.model, tensors.IndexName))
+	return err == nil && ofNone(index)
+}
+
+// withoutPrimary is the error of a mount's model that does not say which of its
+// checkpoints is meant. Those that can be named have folders in tensors/.
+func withoutPrimary(t target) error {
+	var names []string
+	top := filepath.Join(t.mount, "tensors", t.model)
+	err := filepath.WalkDir(top, func(at string, e fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case !e.IsDir() || at == top:
+			return nil
+		}
+		if _, err := os.Stat(filepath.Join(at, tensors.IndexName)); err != nil {
+			return nil // a folder that leads to checkpoints
+		}
+		names = append(names, strings.TrimPrefix(at, top+"/"))
+		return fs.SkipDir
+	})
+	if err != nil {
+		return explainTensors(t.mount, t.model, err)
+	}
+	return errNone(t.model, names)
+}
+
+// errNone says which checkpoints there are where none comes first.
+func errNone(model string, names []string) error {
+	if len(names) == 0 {
+		return fmt.Errorf("%s has no weight files", model)
+	}
+	return fmt.Errorf("%s has %s and none that comes first, name one: %s", model, plural(len(names), "checkpoint"), listed(names))
 }
 
 // findPath is a weight file, or a model's folder.
@@ -148,7 +202,7 @@ func originOf(ctx context.Context, m *catalog.Model, file, path string) (*origin
 		}
 	}
 	if cp == nil {
-		return nil, fmt.Errorf("%s has %s and none that comes first, name one: %s", m.Name(), plural(len(names), "checkpoint"), listed(names))
+		return nil, errNone(m.Name(), names)
 	}
 	return &origin{name: m.Name(), model: m, checkpoint: cp, path: path}, nil
 }
