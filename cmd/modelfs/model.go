@@ -91,8 +91,11 @@ func denied(mount, model string) error {
 
 // explainTensors rewords what the kernel says of a model's tensors.
 func explainTensors(mount, model string, err error) error {
-	if errors.Is(err, unix.EACCES) {
+	switch {
+	case errors.Is(err, unix.EACCES):
 		return denied(mount, model)
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%s: it is not there any more", model)
 	}
 	return explainMount(mount, err)
 }

@@ -59,6 +59,7 @@ func TestExplainTensors(t *testing.T) {
 		want string
 	}{
 		{syscall.EACCES, "priv: permission denied: its files on disk are not readable for you either"},
+		{syscall.ENOENT, "priv: it is not there any more"},
 		{syscall.ENOTCONN, "died: modelfs umount"},
 	} {
 		got := explainTensors(t.TempDir(), "priv", &os.PathError{Op: "open", Path: "index.json", Err: c.err})
