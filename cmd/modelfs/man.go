@@ -29,16 +29,11 @@ func manual(app *cli.App) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, ".TH %s 1\n.SH NAME\n%s \\- %s\n.SH SYNOPSIS\n", strings.ToUpper(app.Name), app.Name, roff(app.Usage))
 	for _, c := range app.VisibleCommands() {
-		if c.Name != "help" {
-			fmt.Fprintf(&b, ".B %s\n%s\n.br\n", roff(app.Name+" "+c.Name), roff(strings.TrimSpace("[flags] "+c.ArgsUsage)))
-		}
+		fmt.Fprintf(&b, ".B %s\n%s\n.br\n", roff(app.Name+" "+c.Name), roff(strings.TrimSpace("[flags] "+c.ArgsUsage)))
 	}
 	b.WriteString(".SH DESCRIPTION\n" + paragraphs(app.Description))
 	b.WriteString(".SH COMMANDS\n")
 	for _, c := range app.VisibleCommands() {
-		if c.Name == "help" {
-			continue
-		}
 		fmt.Fprintf(&b, ".SS %s\n%s.\n", roff(strings.TrimSpace(c.Name+" "+c.ArgsUsage)), roff(upperFirst(c.Usage)))
 		if c.Description != "" {
 			b.WriteString(".PP\n" + paragraphs(c.Description))
@@ -59,8 +54,9 @@ The mount that commands use where \-\-mount does not name one.
 .B MODELFS_MODELS
 Folders of models, separated by colons, that mount takes without \-\-models.
 .TP
-.BR HF_HUB_CACHE ", " HF_HOME
-Where the Hugging Face cache is, if not in ~/.cache/huggingface/hub.
+.BR HF_HUB_CACHE ", " HF_HOME ", " XDG_CACHE_HOME
+Where the Hugging Face cache is: HF_HUB_CACHE itself, else hub in HF_HOME, else
+huggingface/hub in XDG_CACHE_HOME, else in ~/.cache.
 .SH FILES
 .TP
 .I MOUNT/models/MODEL/FILE
@@ -69,8 +65,9 @@ A model's own files. Opening a weight file loads it.
 .I MOUNT/tensors/MODEL/TENSOR
 One tensor; with .npy added, as NPY 1.0.
 .TP
-.IR MOUNT/.modelfs/status.json ", " metrics
-What the daemon says of itself.
+.IR MOUNT/.modelfs/status.json ", " ps.json ", " workers.json ", " metrics
+What the daemon says of itself and its models, of who uses them, of the servers
+of models, and all of it for Prometheus.
 .SH EXIT STATUS
 0 done, 1 failed, 2 wrong usage.
 `

@@ -27,6 +27,11 @@ func TestManual(t *testing.T) {
 	if strings.Contains(page, "ready\\-fd") {
 		t.Error("a hidden flag is in the page")
 	}
+	for _, name := range []string{"status.json", "ps.json", "workers.json", "metrics", "HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "MODELFS_MODELS", "MODELFS_MOUNT"} {
+		if !strings.Contains(page, name) {
+			t.Errorf("%s is not in the page", name)
+		}
+	}
 	groff, err := exec.LookPath("groff")
 	if err != nil {
 		t.Skip("no groff to check the page with")

@@ -48,7 +48,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 		return 0
 	}
 	if message := err.Error(); message != "" {
-		fmt.Fprintf(p.stderr, "modelfs: %s\n", message)
+		fmt.Fprintf(p.stderr, "modelfs: %s\n", printableLines(message))
 	}
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return 2
@@ -71,7 +71,7 @@ func (p *program) app() *cli.App {
 		Writer:                    p.stdout,
 		ErrWriter:                 p.stderr,
 		DisableSliceFlagSeparator: true,
-		Flags:                     []cli.Flag{mountFlag()},
+		Flags:                     []cli.Flag{mountFlag(), cli.HelpFlag}, // the library adds it with its own help command only
 		Commands:                  p.commands(),
 		OnUsageError:              usage,
 		Action:                    noCommand,
@@ -88,7 +88,7 @@ func (p *program) commands() []*cli.Command {
 	return []*cli.Command{
 		p.mountCommand(), p.umountCommand(), p.lsCommand(), p.loadCommand(), p.evictCommand(),
 		p.pinCommand(), p.unpinCommand(), p.statusCommand(), p.psCommand(), p.inspectCommand(), p.exportCommand(),
-		p.serveCommand(), p.doctorCommand(), p.demoCommand(), p.demoReaderCommand(), p.completionCommand(), p.completeCommand(), p.manCommand(), p.versionCommand(),
+		p.serveCommand(), p.doctorCommand(), p.demoCommand(), p.demoReaderCommand(), p.completionCommand(), p.completeCommand(), p.manCommand(), p.versionCommand(), p.helpCommand(),
 		p.openHelperCommand(),
 	}
 }

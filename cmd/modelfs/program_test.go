@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -24,12 +25,34 @@ func TestUsageErrors(t *testing.T) {
 		"mount --passthrough yes /m", "mount --hugepages of /m",
 		"mount --memory 8GB /m", "mount --memory 8g /m", "mount --memory much /m", "mount --memory 0 /m", "mount --memory -1GiB /m",
 		"mount --ttl 10 /m", "mount --ttl soon /m", "mount --ttl -1s /m", "mount --max-models -3 /m", "mount --max-models few /m",
-		"mount --models /srv --log /tmp/x /m",
+		"mount --models /srv --log /tmp/x /m", "demo --x", "ls -q", "help nothing",
 	} {
 		f := newFixture(t)
 		b.WriteString("$ modelfs " + line + "\n" + f.fail(t, 2, strings.Fields(line)...))
 	}
 	golden(t, "usage_errors", b.String())
+}
+
+// TestErrorsArePrintable: whatever a name holds, an error moves no cursor and changes no
+// colour.
+func TestErrorsArePrintable(t *testing.T) {
+	const name = "silero\x1b[31m-\x07\u009b\xff"
+	f := newFixture(t)
+	f.attributes.values[name+" state"] = "failed"
+	f.attributes.wait = func() (string, error) { return "failed", nil }
+	for _, args := range [][]string{
+		{"load", name}, {"load", name + "/file"}, {"inspect", name}, {"inspect", name + "/file"}, {"export", name, "x.safetensors"},
+		{"pin", name + "/file"}, {"inspect", "/" + name}, {name}, {"ls", "--" + name}, {"umount", name},
+	} {
+		code, stdout, stderr := f.invoke(args...)
+		if code == 0 || stderr != printableLines(stderr) || !strings.Contains(stderr, `\x1b[31m-`) {
+			t.Errorf("%q: exit %d, %q %q", args, code, stdout, stderr)
+		}
+	}
+	f.attributes.fails[name+" evict"] = syscall.EIO
+	if _, _, stderr := f.invoke("evict", name); stderr != printableLines(stderr) || stderr == "" {
+		t.Errorf("evict: %q", stderr)
+	}
 }
 
 func TestNoCommandShowsHelp(t *testing.T) {
@@ -46,7 +69,7 @@ func TestHelpOfEveryCommand(t *testing.T) {
 	f := newFixture(t)
 	var b strings.Builder
 	for _, c := range f.commands() {
-		if !c.Hidden {
+		if !c.Hidden && c.Name != "help" { // TestHelp
 			b.WriteString(f.succeed(t, c.Name, "--help") + "\n")
 		}
 	}

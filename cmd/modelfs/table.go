@@ -66,6 +66,15 @@ func (t *table) print(w io.Writer) error {
 	return err
 }
 
+// printableLines is printable for text of several lines.
+func printableLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i := range lines {
+		lines[i] = printable(lines[i])
+	}
+	return strings.Join(lines, "\n")
+}
+
 // printable replaces what would move a terminal's cursor or change its colours:
 // names come from files that anybody may have made.
 func printable(s string) string {

@@ -66,11 +66,18 @@ func oneOf(flag, kind, value string, words ...string) error {
 	return usagef("--%s: unknown %s %q (%s)", flag, kind, value, list)
 }
 
+// flagNames are the names that somebody may have meant: every other letter is near a
+// single one.
 func flagNames(flags []cli.Flag) []string {
 	var names []string
 	for _, f := range flags {
-		if v, ok := f.(cli.VisibleFlag); !ok || v.IsVisible() {
-			names = append(names, f.Names()...)
+		if v, ok := f.(cli.VisibleFlag); ok && !v.IsVisible() {
+			continue
+		}
+		for _, name := range f.Names() {
+			if len(name) > 1 {
+				names = append(names, name)
+			}
 		}
 	}
 	return names
