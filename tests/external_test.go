@@ -5,9 +5,13 @@ package tests_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/modelfs/modelfs/tests/internal/weights"
 )
@@ -44,7 +48,10 @@ const externalSize = 1<<20 + 13
 func (d *daemon) checkExternal(t *testing.T, model, name, way string, want []byte) {
 	t.Helper()
 	data, side := d.model(model, name), d.model(model, "side.data")
-	before := must(d.read(data))(t) // from wherever it is
+	before := want
+	if way != "open" {
+		before = must(d.read(data))(t) // from wherever it is
+	}
 	blocks := func(path string) int64 { return must(d.stat(path))(t).Blocks }
 	fd := -1
 	switch way {
@@ -62,6 +69,9 @@ func (d *daemon) checkExternal(t *testing.T, model, name, way string, want []byt
 		eventually(t, patience, "the lease counts", func() bool { return d.status().of(t, model).Refs == 1 })
 	case "open":
 		must(d.read(d.model(model, "model.onnx")))(t)
+		if err := d.close(must(d.open(data, unix.O_RDONLY|unix.O_NONBLOCK))(t)); err != nil {
+			t.Error(err)
+		}
 	}
 	if strings.HasPrefix(way, "load") {
 		if n := d.status().of(t, model).ResidentBytes; n < externalSize {
@@ -113,6 +123,50 @@ func TestExternalDataListed(t *testing.T) {
 		d.run("load", "m")
 		if header.BytesRead() == 0 || data.BytesRead() < externalSize {
 			t.Errorf("a load reads %d bytes of the header, and %d of the data", header.BytesRead(), data.BytesRead())
+		}
+	}, normal)
+}
+
+// TestExternalDataAwaited: an open of a model waits for its data, which ONNX Runtime
+// opens next, without waiting.
+// The control: an open that does not wait either comes too early.
+func TestExternalDataAwaited(t *testing.T) {
+	modes(t, func(t *testing.T, m mode) {
+		p := newPlace(t, m)
+		origin := p.slow()
+		origin.Add("m/model.onnx", weights.ExternalONNX("w.data", externalSize))
+		data := origin.Add("m/w.data", weights.Pattern(1, externalSize))
+		d := p.start()
+		data.Hold()
+		open := func(file string) error {
+			fd, err := d.open(d.model("m", file), unix.O_RDONLY|unix.O_NONBLOCK)
+			if err == nil {
+				err = d.close(fd)
+			}
+			return err
+		}
+		eventually(t, patience, "the model is there", func() bool { return open("model.onnx") == nil })
+		if err := open("w.data"); !errors.Is(err, unix.EAGAIN) {
+			t.Errorf("the data before the model was waited for: %v, want EAGAIN", err)
+		}
+		opened := make(chan error, 1)
+		r := startReader(t, m.uid)
+		go func() {
+			_, err := r.read(d.model("m", "model.onnx"))
+			opened <- err
+		}()
+		eventually(t, patience, "the data are read", func() bool { return data.Waiting() > 0 })
+		select {
+		case err := <-opened:
+			t.Errorf("the open does not wait for the data (%v)", err)
+		case <-time.After(200 * time.Millisecond):
+		}
+		data.Release()
+		if err := <-opened; err != nil {
+			t.Error(err)
+		}
+		if err := open("w.data"); err != nil {
+			t.Errorf("the data after the model was waited for: %v", err)
 		}
 	}, normal)
 }

@@ -5,6 +5,7 @@ package models
 
 import (
 	"context"
+	"slices"
 
 	"github.com/modelfs/modelfs/internal/cache"
 	"github.com/modelfs/modelfs/internal/catalog"
@@ -12,7 +13,11 @@ import (
 
 // Together lets the rest of a weight file's checkpoint follow in the background,
 // and counts what is resident of it as used now: a checkpoint goes as one.
-func (m *Models) Together(ctx context.Context, model *catalog.Model, opened cache.Part) {
+//
+// With wait it returns when the data files are whole that the opened file names, or
+// there is no room for them: who reads that file opens those next, and ONNX Runtime
+// does it without waiting.
+func (m *Models) Together(ctx context.Context, model *catalog.Model, opened cache.Part, wait bool) {
 	cps, err := model.Checkpoints(ctx)
 	if err != nil {
 		return
@@ -28,16 +33,30 @@ func (m *Models) Together(ctx context.Context, model *catalog.Model, opened cach
 	if err != nil {
 		return
 	}
-	var others []cache.Part
+	headers := cp.Headers()
+	wait = wait && slices.Contains(headers, opened.File)
+	var resident []cache.Part
+	var data []cache.Recipe
 	for _, r := range files {
 		if r.Part == opened {
 			continue
 		}
 		if _, ok := m.Cache.Resident(r.Part); ok {
-			others = append(others, r.Part)
-		} else {
-			m.Cache.Start(r)
+			resident = append(resident, r.Part)
+			continue
+		}
+		m.Cache.Start(r)
+		if !slices.Contains(headers, r.Part.File) {
+			data = append(data, r)
 		}
 	}
-	m.Cache.Registry().Touch(others...)
+	m.Cache.Registry().Touch(resident...)
+	if !wait {
+		return
+	}
+	for _, r := range data {
+		if ref, err := m.Cache.Hold(ctx, r); err == nil {
+			ref.Close()
+		}
+	}
 }

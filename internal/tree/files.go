@@ -126,8 +126,8 @@ func (t *Tree) residency(a *fs.Attr, p cache.Part) {
 	}
 }
 
-// Open returns when this file is whole in memory; the rest of its checkpoint
-// follows in the background.
+// Open returns when this file is whole in memory, and the data files that it names;
+// the rest of its checkpoint follows in the background.
 func (w *weightFile) Open(ctx context.Context, _ fs.Caller, nonblock bool) (fs.Content, error) {
 	gen, err := w.model.Generation(ctx, w.part.File)
 	if err != nil {
@@ -140,7 +140,7 @@ func (w *weightFile) Open(ctx context.Context, _ fs.Caller, nonblock bool) (fs.C
 	if err != nil {
 		return nil, fail(err)
 	}
-	w.t.models.Together(ctx, w.model, w.part)
+	w.t.models.Together(ctx, w.model, w.part, !nonblock)
 	return ref, nil
 }
 
