@@ -185,6 +185,9 @@ func eventually(t testing.TB, within time.Duration, what string, holds func() bo
 // patience is for what must come, and how fast is not the point.
 const patience = 30 * time.Second
 
+// names is how long the kernel may keep what it knows of a name.
+const names = 30 * time.Second
+
 // lateness watches how late this machine wakes who sleeps, and says how much that was
 // in all: a figure of the contract is kept if it is by a machine that is not busy.
 func lateness(t testing.TB) func() time.Duration {

@@ -87,7 +87,7 @@ func TestPublishedBehindSource(t *testing.T) {
 			s := d.status()
 			return len(s.Shadowed) == 1 && s.of(t, "twice").State == "absent"
 		})
-		eventually(t, patience, "its bytes are read", func() bool {
+		eventually(t, names+patience, "its bytes are read", func() bool {
 			got, err := d.read(path)
 			if err == nil && !bytes.Equal(got, mine) && !bytes.Equal(got, theirs) {
 				t.Fatal("neither's bytes")
@@ -103,7 +103,7 @@ func TestPublishedBehindSource(t *testing.T) {
 		if err := os.RemoveAll(filepath.Join(p.models, "twice")); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, patience, "the published one is back", func() bool {
+		eventually(t, names+patience, "the published one is back", func() bool {
 			d.status() // looks at the sources
 			got, err := d.read(path)
 			return err == nil && bytes.Equal(got, mine)
