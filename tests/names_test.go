@@ -6,6 +6,7 @@ package tests_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -94,4 +95,56 @@ func TestNames(t *testing.T) {
 			t.Errorf("ls exits %d, or prints a name with its newline:\n%s", code, out)
 		}
 	})
+}
+
+// TestEmptyName: a tensor may be called "", and its file is not the weight file: each has
+// its own bytes, whichever is opened first, and its own blocks; also when there is no room
+// for it, and when it is of a model that was published.
+func TestEmptyName(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		p := newPlace(t, m)
+		ts := []weights.Tensor{
+			{Name: "", DType: "F32", Shape: []int64{2}, Data: weights.Pattern(1, 8)},
+			{Name: "w", DType: "F32", Shape: []int64{100000}, Data: weights.Pattern(2, 400000)},
+		}
+		files := map[string][]byte{"model.safetensors": weights.Safetensors(ts...), "model.gguf": weights.GGUF(ts...)}
+		p.writeModels("full")
+		var from string
+		for name, content := range files {
+			p.write("file-first-"+filepath.Ext(name)[1:]+"/"+name, content)
+			from = p.write("tensor-first-"+filepath.Ext(name)[1:]+"/"+name, content)
+		}
+		d := p.start()
+		for name, content := range files {
+			kind := filepath.Ext(name)[1:]
+			d.wantFile(d.model("file-first-"+kind, name), content)
+			d.compareTensors("file-first-"+kind, ts)
+			d.compareTensors("tensor-first-"+kind, ts)
+			d.wantFile(d.model("tensor-first-"+kind, name), content)
+			if st := must(d.stat(d.at("tensors/tensor-first-"+kind, "%")))(t); st.Size != 8 || st.Blocks*512 > 4096 {
+				t.Errorf("%s: the tensor has %d bytes in %d blocks", kind, st.Size, st.Blocks)
+			}
+		}
+		d.shell("mkdir " + d.model("mine") + " && cp " + from + " " + d.model("mine"))
+		eventually(t, patience, "it is published", func() bool { return d.status().has("mine") })
+		d.compareTensors("mine", ts)
+		d.shell("rm -r " + d.model("mine"))
+		d.run("evict", "--all")
+		eventually(t, patience, "nothing is resident", func() bool { return d.status().Memory.Resident == 0 })
+		d.end()
+
+		d = p.start("--memory", fmt.Sprint(small))
+		must(d.attach(d.model("full/model.safetensors")))(t)
+		d.compareTensors("file-first-gguf", ts)
+		if n := d.status().Counters.FallbackOpens; n == 0 {
+			t.Error("the control: nothing was served by the origin")
+		}
+	})
+}
+
+func (d *daemon) wantFile(path string, want []byte) {
+	d.t.Helper()
+	if differs := d.difference(path, want); differs != "" {
+		d.t.Errorf("%s: %s", path, differs)
+	}
 }

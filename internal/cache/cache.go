@@ -165,7 +165,7 @@ func (c *Cache) openOrigin(ctx context.Context, r Recipe, why error) (Ref, error
 	c.fallbacks.Add(1)
 	c.log.Info("served from the origin", "part", r.Part.String(), "why", why)
 	of := &originFile{file: f}
-	if r.Part.Tensor == "" {
+	if r.Part.Form == File {
 		return of, nil
 	}
 	return &originRange{origin: of, header: r.Header, offset: r.Offset, length: r.Length}, nil

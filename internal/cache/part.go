@@ -19,15 +19,25 @@ type Part struct {
 	Model  string             // the model's name: pins, TTLs and limits apply to it
 	File   string             // the weight file, relative to the model's folder
 	Gen    sources.Generation // the content of that file
-	Tensor string             // empty: the whole file; else the tensor's name
-	NPY    bool               // the tensor with an NPY header in front
+	Form   Form               // what of that file
+	Tensor string             // the tensor's name; any text, the empty one too
 	As     tensors.DType      // what the tensor is converted to; 0: nothing
 	Fixed  bool               // it has no origin: what is freed is gone
 }
 
+// Form says what of a weight file a part holds.
+type Form uint8
+
+// The forms. The zero value is the file itself.
+const (
+	File   Form = iota // the whole file, as it is
+	Tensor             // the bytes of one tensor
+	NPY                // one tensor with an NPY header in front
+)
+
 // String names the part in messages and in the names of segments.
 func (p Part) String() string {
-	if p.Tensor == "" {
+	if p.Form == File {
 		return p.Model + "/" + p.File
 	}
 	name := p.Model
@@ -35,7 +45,7 @@ func (p Part) String() string {
 		name += "@" + strings.ToLower(p.As.String())
 	}
 	name += ":" + p.Tensor
-	if p.NPY {
+	if p.Form == NPY {
 		name += ".npy"
 	}
 	return name
@@ -71,7 +81,7 @@ func FileRecipe(m *catalog.Model, rel string, gen sources.Generation) Recipe {
 // TensorRecipe is one tensor of a weight file, with its NPY header if npy.
 func TensorRecipe(m *catalog.Model, t *tensors.Tensor, gen sources.Generation, npy bool) (Recipe, error) {
 	r := Recipe{
-		Part:   Part{Model: m.Name(), File: t.File, Gen: gen, Tensor: t.Name, NPY: npy},
+		Part:   Part{Model: m.Name(), File: t.File, Gen: gen, Form: Tensor, Tensor: t.Name},
 		Origin: m,
 		Offset: t.Offset,
 		Length: t.NBytes,
@@ -81,7 +91,7 @@ func TensorRecipe(m *catalog.Model, t *tensors.Tensor, gen sources.Generation, n
 		if err != nil {
 			return Recipe{}, fmt.Errorf("header of %s: %w", r.Part, err)
 		}
-		r.Header = h
+		r.Header, r.Part.Form = h, NPY
 	}
 	if t.Maker != nil || !t.Contiguous() {
 		r.Tensor = t

@@ -145,7 +145,7 @@ func (k *keep) rename(f *keptFile) {
 func (k *keep) doomTensors(of cache.Part) {
 	reg := k.d.cache.Registry()
 	for _, p := range reg.Keys(of.Model) {
-		if p.File == of.File && p.Gen == of.Gen && p.Tensor != "" {
+		if p.File == of.File && p.Gen == of.Gen && p.Form != cache.File {
 			reg.Doom(p)
 		}
 	}
@@ -163,7 +163,7 @@ func (k *keep) removed(kind scratch.Kind, p string) {
 
 // freed takes away the name of what the cache has evicted; of a model, all of it.
 func (k *keep) freed(part cache.Part) {
-	if !part.Fixed || part.Tensor != "" {
+	if !part.Fixed || part.Form != cache.File {
 		return
 	}
 	k.mu.Lock()

@@ -328,7 +328,7 @@ func (f *tensorFile) path(ctx context.Context) string {
 // Place is where a part that was opened lies in the mount, from its top. A
 // tensor's is forgotten when the tensor is not resident any more.
 func (t *Tree) Place(p cache.Part) string {
-	if p.Tensor == "" {
+	if p.Form == cache.File {
 		return "models/" + p.Model + "/" + p.File
 	}
 	place, ok := t.places.Load(p)

@@ -43,6 +43,7 @@ ODD_NAMES = {
     "../up": "%2E%2E/up",
     "gewicht.ü": "gewicht.ü",
     "with space": "with space",
+    "": "%",
 }
 
 # Types of safetensors by the names that its writer takes, and how many bytes an element has.
