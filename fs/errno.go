@@ -40,6 +40,8 @@ var errnos = []struct {
 	{context.DeadlineExceeded, syscall.EINTR},
 	{os.ErrNotExist, syscall.ENOENT},
 	{os.ErrPermission, syscall.EACCES},
+	{syscall.EMFILE, syscall.ENFILE}, // the daemon has too many files open, not the caller
+	{syscall.ENFILE, syscall.ENFILE},
 }
 
 // status maps an error to what the kernel is told. Unknown is EIO.

@@ -104,3 +104,25 @@ func (r *Registry[K, V]) EvictIdle() (freed, busy int) {
 	}
 	return freed, busy
 }
+
+// EvictNext frees the item that would go next if somebody needed room, and says
+// whether one went: for what items hold beside bytes. Those that Config.Last marks stay.
+func (r *Registry[K, V]) EvictNext(note string) bool {
+	r.mu.Lock()
+	r.searches++
+	search := r.searches
+	r.mu.Unlock()
+	for {
+		r.mu.Lock()
+		it := r.victims.first()
+		if it == nil || it.asked >= search || it.last && !it.doomed {
+			r.mu.Unlock()
+			return false
+		}
+		r.claimLocked(it)
+		r.mu.Unlock()
+		if r.free(it, ReasonRoom, note) == nil {
+			return true
+		}
+	}
+}

@@ -56,6 +56,31 @@ func TestVictims(t *testing.T) {
 	}
 }
 
+// TestEvictNext: one goes at each call, in the order of room's victims, and none that
+// is held, pinned, in use or marked by Config.Last.
+func TestEvictNext(t *testing.T) {
+	cfg := Config[string, string]{Last: func(k string) bool { return k == "last" }}
+	bubble(t, cfg, func(t *testing.T, b *bench) {
+		if b.EvictNext("") {
+			t.Error("one went of none")
+		}
+		b.Pin("pinned")
+		b.put("pinned", "a", "used", "last", "b")
+		held := b.get("held", 1)
+		b.use("used#3", true)
+		for b.EvictNext("files") {
+		}
+		b.wantGone("a room", "b room")
+		b.use("used#3", false)
+		b.Retry()
+		held.Release()
+		for b.EvictNext("") {
+		}
+		b.wantGone("a room", "b room", "used room", "held room")
+		b.want("last pinned")
+	})
+}
+
 // TestReferenceKeeps: an item with references is nobody's victim, and its use ends
 // with the last one.
 func TestReferenceKeeps(t *testing.T) {

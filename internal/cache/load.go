@@ -5,6 +5,7 @@ package cache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -43,7 +44,7 @@ func (c *Cache) load(ctx context.Context, r Recipe) (*shm.Segment, error) {
 	if st.Generation != r.Part.Gen {
 		return nil, ErrStale
 	}
-	b, err := c.store.Create(r.Part.String(), r.Size())
+	b, err := c.create(r)
 	if err != nil {
 		return nil, err
 	}
@@ -58,6 +59,17 @@ func (c *Cache) load(ctx context.Context, r Recipe) (*shm.Segment, error) {
 		return nil, err
 	}
 	return b.Seal()
+}
+
+// create reserves a segment. Where segments keep a descriptor each, and have all that
+// they may, the one that nobody has used for longest makes way.
+func (c *Cache) create(r Recipe) (*shm.Builder, error) {
+	for {
+		b, err := c.store.Create(r.Part.String(), r.Size())
+		if !errors.Is(err, shm.ErrNoFiles) || !c.registry.EvictNext(r.Part.String()+" needs its descriptor") {
+			return b, err
+		}
+	}
 }
 
 // fill writes the part's bytes into the segment under construction.

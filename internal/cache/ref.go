@@ -32,7 +32,12 @@ func (r segmentRef) ReadAt(p []byte, off int64) (int, error) {
 // registered one from the segment's own only if they are different opens.
 func (r segmentRef) OpenBacking() (int, error) { return r.lease.Value().OpenBacking() }
 
-func (r segmentRef) Close() { r.lease.Release() }
+// Close gives the reference back, and the descriptor that reads may have taken.
+func (r segmentRef) Close() {
+	s := r.lease.Value()
+	r.lease.Release()
+	s.Rest()
+}
 
 // originFile serves a whole weight file from its origin, over budget: the
 // origin's page cache, no copy.

@@ -35,17 +35,21 @@ func (s *Store) Create(name string, size int64) (*Builder, error) {
 		return nil, fmt.Errorf("create segment for %s of %d bytes: %w", name, size, os.ErrInvalid)
 	}
 	file, entry, err := s.place.create(s.entryName(name))
+	if err == nil && entry == "" {
+		err = s.keep(file)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("create segment for %s: %w", name, err)
 	}
+	b := &Builder{store: s, name: name, entry: entry, file: file, size: size}
 	if err := s.reserve(file, size); err != nil {
-		_ = file.Close()
+		b.close()
 		if entry != "" {
 			_ = s.place.remove(entry)
 		}
 		return nil, fmt.Errorf("reserve %d bytes for %s: %w", size, name, err)
 	}
-	return &Builder{store: s, name: name, entry: entry, file: file, size: size}, nil
+	return b, nil
 }
 
 // Bytes is the segment's memory, writable, valid until Seal or Discard. It is
@@ -109,7 +113,12 @@ func (b *Builder) reopen() (*Segment, error) {
 		_ = file.Close()
 		return nil, err
 	}
-	return &Segment{store: b.store, name: b.name, entry: b.entry, leased: b.entry != "", size: b.size, charged: charged, file: file}, nil
+	g := &Segment{store: b.store, name: b.name, entry: b.entry, leased: b.store.place.leases(b.entry), size: b.size, charged: charged, file: file}
+	if g.rests() {
+		_ = file.Close()
+		g.file = nil
+	}
+	return g, nil
 }
 
 // Discard gives everything back. It may be called again, and after Seal, to no
@@ -119,9 +128,17 @@ func (b *Builder) Discard() {
 	if b.file == nil {
 		return
 	}
-	_ = b.file.Close()
-	b.file = nil
+	b.close()
 	if b.entry != "" {
 		_ = b.store.remove(b.entry)
+	}
+}
+
+// close ends a builder that made no segment.
+func (b *Builder) close() {
+	_ = b.file.Close()
+	b.file = nil
+	if b.entry == "" {
+		b.store.keeping.Add(-1)
 	}
 }

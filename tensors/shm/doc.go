@@ -38,8 +38,15 @@
 // Builder.Bytes is valid until Seal or Discard. The tmpfs charges the pages to
 // the cgroup of whoever writes them first: this process. A Fill has buffers of
 // 10 MiB at the most beside the segment. A segment keeps its memory
-// until Remove, also when its store was closed before; a process that maps it
-// keeps it beyond that.
+// until Remove; a process that maps it keeps it beyond that.
+//
+// # Descriptors
+//
+// A segment of the tmpfs has a descriptor of its own only while somebody uses it: it
+// is opened by name, for a lease or to be read, and closed when nobody has the segment
+// open or mapped (InUse, Rest). Its name is the store's alone, and goes under the
+// segment's lock: what is opened is this segment or nothing. Memfds and adopted files
+// keep theirs; they are at the most half of what the process may have open, ErrNoFiles.
 //
 // # Shared files
 //
@@ -55,7 +62,8 @@
 //
 // # Errors
 //
-// ErrNoSpace and ErrNoMemory say that there is no room, ErrInUse that a segment
+// ErrNoSpace and ErrNoMemory say that there is no room, ErrNoFiles that there is no
+// descriptor, ErrInUse that a segment
 // cannot go yet, ErrShortOrigin that an origin is not what it was. A segment,
 // builder or store that was given back answers os.ErrClosed.
 package shm

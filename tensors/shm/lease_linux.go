@@ -100,7 +100,6 @@ func (s *Store) testLease() error {
 // forget closes the segment's descriptor whoever uses it.
 func (g *Segment) forget() {
 	if g.file != nil {
-		_ = g.file.Close()
-		g.file = nil
+		g.closeLocked()
 	}
 }

@@ -175,6 +175,7 @@ func TestEventOfUnlinked(t *testing.T) {
 	s := openTmpfs(t, Config{Size: 16 << 20})
 	g := sealed(t, s, "mapped", 3*pageSize)
 	reader := startReader(t, filepath.Join(s.Dir(), g.entry))
+	busy(t, g, "a reader")
 	if err := os.Remove(filepath.Join(s.Dir(), g.entry)); err != nil {
 		t.Fatal(err)
 	}
@@ -199,6 +200,7 @@ func TestReaderOutlivesStore(t *testing.T) {
 	s := openTmpfs(t, Config{Size: 16 << 20})
 	g := sealed(t, s, "mapped", pageSize)
 	reader := startReader(t, filepath.Join(s.Dir(), g.entry))
+	busy(t, g, "a reader")
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -215,4 +217,97 @@ func TestReaderOutlivesStore(t *testing.T) {
 	idle(t, g, "the reader has let go")
 	remove(t, g)
 	reader.kill()
+}
+
+// TestRest: a segment that nobody uses has no descriptor; one that somebody uses or
+// reads has, until the next question, and the questions themselves end: each answer
+// makes at most one event.
+func TestRest(t *testing.T) {
+	s := openTmpfs(t, Config{Size: 16 << 20})
+	before := len(census().files)
+	var all []*Segment
+	for i := range 50 {
+		all = append(all, sealed(t, s, fmt.Sprint(i), pageSize))
+	}
+	if n := len(census().files) - before; n != 0 {
+		t.Errorf("%d descriptors for 50 segments that nobody has used", n)
+	}
+	for i, g := range all {
+		if got := make([]byte, pageSize); i%2 == 0 {
+			if _, err := g.ReadAt(got, 0); err != nil || !bytes.Equal(got, pattern(pageSize)) {
+				t.Errorf("ReadAt: %v, or other bytes", err)
+			}
+			g.Rest()
+			continue
+		}
+		fd, err := g.OpenBacking()
+		if err != nil {
+			t.Fatal(err)
+		}
+		busy(t, g, "a backing")
+		g.Rest()
+		busy(t, g, "a backing, after Rest")
+		_ = unix.Close(fd)
+		idle(t, g, "after close")
+	}
+	if n := len(census().files) - before; n != 0 {
+		t.Errorf("%d descriptors for 50 segments that nobody uses any more", n)
+	}
+
+	m := mapSegment(t, all[0])
+	busy(t, all[0], "a mapping")
+	drain(s)
+	busy(t, all[0], "a mapping")
+	select {
+	case <-s.Events():
+		t.Error("a question about a segment in use is an event, which asks it again")
+	case <-time.After(50 * time.Millisecond):
+	}
+	if err := unix.Munmap(m); err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range all {
+		idle(t, g, "at the end")
+		remove(t, g)
+	}
+}
+
+// TestMemfdsWithinLimit: memfds take half of the descriptors that the process may have,
+// and no more; one that goes makes room for another.
+func TestMemfdsWithinLimit(t *testing.T) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	s := openBackend(t, "memfd")
+	low := limit
+	low.Cur = 128
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &low); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+			t.Error(err)
+		}
+	})
+	var all []*Segment
+	for i := range 64 {
+		all = append(all, sealed(t, s, fmt.Sprint(i), pageSize))
+	}
+	if _, err := s.Create("one more", pageSize); !errors.Is(err, ErrNoFiles) {
+		t.Errorf("one more: %v", err)
+	}
+	remove(t, all[0])
+	b, err := s.Create("instead", pageSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Discard()
+	all[0] = sealed(t, s, "again", pageSize)
+	for _, g := range all {
+		remove(t, g)
+	}
+	if n := s.keeping.Load(); n != 0 {
+		t.Errorf("%d descriptors are counted at the end", n)
+	}
 }

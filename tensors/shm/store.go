@@ -52,6 +52,9 @@ type Store struct {
 	wake chan struct{} // what Events returns
 	next atomic.Uint64 // begins the names of files: they are distinct
 
+	// keeping counts descriptors that are open as long as their segments are there.
+	keeping atomic.Int64
+
 	// reserving is held from the look at what memory is left until a segment has
 	// taken its share: of two loads that fit one by one, one is refused, and the
 	// kernel kills nobody. A leaf.
@@ -93,7 +96,8 @@ func (s *Store) Dir() string { return s.place.dir }
 func (s *Store) Events() <-chan struct{} { return s.wake }
 
 // Close takes the tmpfs away. Mappings that processes still hold stay valid, and
-// so do segments until Remove: each keeps its memory.
+// so do segments that have a descriptor, until Remove: each keeps its memory. Those at
+// rest are gone.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,19 +118,44 @@ func (s *Store) Adopt(name, path string, unlink func() error) (*Segment, error) 
 		return nil, fmt.Errorf("adopt %s: %w", name, os.ErrClosed)
 	}
 	file, leased, err := s.place.adopt(path)
-	if err != nil {
-		return nil, fmt.Errorf("adopt %s: %w", name, err)
-	}
-	st, err := file.Stat()
-	var charged int64
 	if err == nil {
-		charged, err = blocks(file)
+		err = s.keep(file)
 	}
 	if err != nil {
-		_ = file.Close()
 		return nil, fmt.Errorf("adopt %s: %w", name, err)
 	}
-	return &Segment{store: s, name: name, unlink: unlink, leased: leased, size: st.Size(), charged: charged, file: file}, nil
+	g := &Segment{store: s, name: name, unlink: unlink, leased: leased, file: file}
+	st, err := file.Stat()
+	if err == nil {
+		g.size = st.Size()
+		g.charged, err = blocks(file)
+	}
+	if err != nil {
+		g.closeLocked()
+		return nil, fmt.Errorf("adopt %s: %w", name, err)
+	}
+	return g, nil
+}
+
+// keep counts a descriptor that stays open, or closes it if that would be one too
+// many: half of what the process may have is for everything else that it does.
+func (s *Store) keep(f *os.File) error {
+	if s.keeping.Add(1) <= descriptors()/2 {
+		return nil
+	}
+	s.keeping.Add(-1)
+	_ = f.Close()
+	return ErrNoFiles
+}
+
+// openEntry opens a segment by its name in the store, read-only.
+func (s *Store) openEntry(entry string) (int, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return -1, os.ErrClosed
+	}
+	return s.place.open(entry)
 }
 
 // remove takes a file's name away. A store that is closed has none.

@@ -8,6 +8,7 @@ package shm
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -137,9 +138,9 @@ func allocate(fd int, off, n int64) error {
 // a memfd once nothing can ever write to it.
 func (p *place) seal(f *os.File, entry string) (*os.File, error) {
 	if entry != "" {
-		fd, err := unix.Openat(p.ro, entry, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+		fd, err := p.open(entry)
 		if err != nil {
-			return nil, fmt.Errorf("open %s: %w", entry, err)
+			return nil, err
 		}
 		return os.NewFile(uintptr(fd), entry), nil
 	}
@@ -153,6 +154,27 @@ func (p *place) seal(f *os.File, entry string) (*os.File, error) {
 		return nil, fmt.Errorf("memfd: %w", err)
 	}
 	return os.NewFile(uintptr(fd), f.Name()), nil
+}
+
+// open opens a name below the folder through the read-only clone.
+func (p *place) open(entry string) (int, error) {
+	fd, err := unix.Openat(p.ro, entry, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return -1, fmt.Errorf("open %s: %w", entry, err)
+	}
+	return fd, nil
+}
+
+// leases says whether the kernel tells who uses a segment of that name.
+func (p *place) leases(entry string) bool { return entry != "" }
+
+// descriptors is how many files this process may have open.
+func descriptors() int64 {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil || limit.Cur > math.MaxInt64 {
+		return math.MaxInt64
+	}
+	return int64(limit.Cur)
 }
 
 // openAgain opens a file once more, read-only and through the same mount.
@@ -183,9 +205,9 @@ func (p *place) adopt(path string) (f *os.File, leased bool, err error) {
 		f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW, 0)
 		return f, false, err
 	}
-	fd, err := unix.Openat(p.ro, entry, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
+	fd, err := p.open(entry)
 	if err != nil {
-		return nil, false, fmt.Errorf("open %s: %w", entry, err)
+		return nil, false, err
 	}
 	return os.NewFile(uintptr(fd), entry), true, nil
 }

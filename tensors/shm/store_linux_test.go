@@ -197,6 +197,10 @@ func TestNoWriters(t *testing.T) {
 				_ = unix.Close(fd)
 				remove(t, g)
 			}()
+			got := make([]byte, pageSize)
+			if _, err := g.ReadAt(got, 0); err != nil {
+				t.Fatal(err)
+			}
 			noWriter(t, fmt.Sprintf("/proc/self/fd/%d", fd), c.refused)
 			noWriter(t, fmt.Sprintf("/proc/self/fd/%d", g.file.Fd()), c.refused)
 			if _, err := unix.Mmap(fd, 0, pageSize, unix.PROT_WRITE, unix.MAP_SHARED); !errors.Is(err, unix.EACCES) {
@@ -215,7 +219,6 @@ func TestNoWriters(t *testing.T) {
 					t.Errorf("unlink: %v", err)
 				}
 			}
-			got := make([]byte, pageSize)
 			if _, err := g.ReadAt(got, 0); err != nil || differ(got, pattern(pageSize)) >= 0 {
 				t.Errorf("the bytes changed, %v", err)
 			}

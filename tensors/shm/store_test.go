@@ -158,7 +158,11 @@ func TestCreateRefuses(t *testing.T) {
 // A store that is closed touches its folder no more: it may be another's.
 func TestClosedStore(t *testing.T) {
 	eachBackend(t, func(t *testing.T, s *Store) {
-		g := sealed(t, s, "resident", 100)
+		g, resting := sealed(t, s, "resident", 100), sealed(t, s, "at rest", 100)
+		p := make([]byte, 100)
+		if _, err := g.ReadAt(p, 0); err != nil {
+			t.Error(err)
+		}
 		building, err := s.Create("building", 100)
 		if err != nil {
 			t.Fatal(err)
@@ -180,12 +184,18 @@ func TestClosedStore(t *testing.T) {
 			t.Errorf("Seal: %v", err)
 		}
 		discarded.Discard()
-		if p := make([]byte, 100); s.Info().Backend != "files" {
+		if s.Info().Backend != "files" {
 			if _, err := g.ReadAt(p, 0); err != nil || !bytes.Equal(p, pattern(100)) {
 				t.Errorf("ReadAt of a segment that outlives its store: %v", err)
 			}
 		}
+		if s.Info().Backend == "tmpfs" {
+			if _, err := resting.ReadAt(p, 0); !errors.Is(err, os.ErrClosed) {
+				t.Errorf("ReadAt of a segment that nobody used when its store was closed: %v", err)
+			}
+		}
 		remove(t, g)
+		remove(t, resting)
 	})
 }
 
