@@ -198,6 +198,53 @@ func TestOthersMayNotAct(t *testing.T) {
 	}, normal)
 }
 
+// TestOthersMayNotLoad: who may not read a model's files cannot load it, by no way: that
+// would push out other people's models.
+// The control: who may read it, and root, load it in the same ways.
+func TestOthersMayNotLoad(t *testing.T) {
+	modes(t, func(t *testing.T, m mode) {
+		p := newPlace(t, m)
+		p.writeGuarded()
+		shards := map[string][]weights.Tensor{"open.safetensors": {weights.Bytes("x", 1, 9000)}, "closed.safetensors": {weights.Bytes("y", 2, 9000)}}
+		for name, ts := range shards {
+			p.write("shards/"+name, weights.Safetensors(ts...))
+		}
+		p.write("shards/model.safetensors.index.json", weights.Shards(shards))
+		if err := os.Chmod(filepath.Join(p.models, "shards/closed.safetensors"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d := p.start("--allow-other")
+		r, own := startReader(t, bob), d.reader
+
+		for _, name := range []string{"file0600", "notbobs", "shards"} {
+			if state, err := r.get(d.model(name), "wait"); !errors.Is(err, unix.EACCES) {
+				t.Errorf("%s: wait says %q, %v, want EACCES", name, state, err)
+			}
+			if _, stderr, code := d.runAs(bob, "load", name); code != 1 || !strings.Contains(stderr, "permission denied") {
+				t.Errorf("load %s by another user exits %d: %s", name, code, stderr)
+			}
+			must(r.open(d.model(name), folderFlags))(t)
+		}
+		must(r.read(d.model("shards/open.safetensors")))(t)
+		leased := must(r.open(d.model("bobsgroup"), folderFlags))(t)
+		eventually(t, patience, "the control: a lease of who may read it", func() bool { return d.resident("bobsgroup") })
+		for _, name := range []string{"file0600", "notbobs", "shards"} { // their leases were due before
+			if s := d.status().of(t, name); s.State != "absent" || s.Refs != 0 {
+				t.Errorf("%s is %s and has %d references", name, s.State, s.Refs)
+			}
+			if state, err := own.get(d.model(name), "wait"); err != nil || state != "resident" {
+				t.Errorf("the control: %s by root: %s, %v", name, state, err)
+			}
+		}
+		if state, err := r.get(d.model("public"), "wait"); err != nil || state != "resident" {
+			t.Errorf("the control: wait for what is his to read: %s, %v", state, err)
+		}
+		if err := r.close(leased); err != nil {
+			t.Error(err)
+		}
+	}, normal, noPassthrough)
+}
+
 // TestOthersStayOut: without --allow-other nobody but the mount's user comes in,
 // not even to what everybody may read.
 // The control: TestOtherUsers, where they do.

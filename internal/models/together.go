@@ -11,13 +11,14 @@ import (
 	"github.com/modelfs/modelfs/internal/catalog"
 )
 
-// Together lets the rest of a weight file's checkpoint follow in the background,
-// and counts what is resident of it as used now: a checkpoint goes as one.
+// Together lets the rest of a weight file's checkpoint follow in the background, if who
+// opened it may read all of it, and counts what is resident of it as used now: a
+// checkpoint goes as one.
 //
 // With wait it returns when the data files are whole that the opened file names, or
 // there is no room for them: who reads that file opens those next, and ONNX Runtime
 // does it without waiting.
-func (m *Models) Together(ctx context.Context, model *catalog.Model, opened cache.Part, wait bool) {
+func (m *Models) Together(ctx context.Context, model *catalog.Model, opened cache.Part, wait bool, reads func(*catalog.Checkpoint) bool) {
 	cps, err := model.Checkpoints(ctx)
 	if err != nil {
 		return
@@ -33,28 +34,33 @@ func (m *Models) Together(ctx context.Context, model *catalog.Model, opened cach
 	if err != nil {
 		return
 	}
-	headers := cp.Headers()
-	wait = wait && slices.Contains(headers, opened.File)
 	var resident []cache.Part
-	var data []cache.Recipe
+	var absent []cache.Recipe
 	for _, r := range files {
 		if r.Part == opened {
 			continue
 		}
 		if _, ok := m.Cache.Resident(r.Part); ok {
 			resident = append(resident, r.Part)
-			continue
-		}
-		m.Cache.Start(r)
-		if !slices.Contains(headers, r.Part.File) {
-			data = append(data, r)
+		} else {
+			absent = append(absent, r)
 		}
 	}
 	m.Cache.Registry().Touch(resident...)
-	if !wait {
+	if len(absent) == 0 || !reads(cp) {
 		return
 	}
-	for _, r := range data {
+	for _, r := range absent {
+		m.Cache.Start(r)
+	}
+	headers := cp.Headers()
+	if !wait || !slices.Contains(headers, opened.File) {
+		return
+	}
+	for _, r := range absent {
+		if slices.Contains(headers, r.Part.File) {
+			continue
+		}
 		if ref, err := m.Cache.Hold(ctx, r); err == nil {
 			ref.Close()
 		}

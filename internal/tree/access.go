@@ -65,11 +65,36 @@ func (a access) Reads(ctx context.Context, m *catalog.Model) bool {
 		return false
 	}
 	for _, cp := range cps.All {
-		if st, err := cp.Stat(ctx); err != nil || !a.reads(st) {
+		if a.readsFiles(ctx, cp) != nil {
 			return false
 		}
 	}
 	return true
+}
+
+// loads is nil for who may load a model: that takes room from others, so it is for
+// those who may read what it loads.
+func (a access) loads(ctx context.Context, m *catalog.Model) error {
+	if a.uid == 0 {
+		return nil
+	}
+	cps, err := m.Checkpoints(ctx)
+	if err != nil {
+		return fail(err)
+	}
+	if cps.Primary == nil {
+		return nil // there is nothing to load, as the load will say
+	}
+	return a.readsFiles(ctx, cps.Primary)
+}
+
+// readsFiles is nil for who may read all files of a checkpoint.
+func (a access) readsFiles(ctx context.Context, cp *catalog.Checkpoint) error {
+	st, err := cp.Stat(ctx)
+	if err == nil && !a.reads(st) {
+		return fs.ErrAccess
+	}
+	return fail(err)
 }
 
 // narrowed are the mode bits of a folder that shows what files contain: who may not

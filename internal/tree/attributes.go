@@ -29,6 +29,9 @@ const (
 func (m *modelFolder) Xattr(ctx context.Context, c fs.Caller, name string) ([]byte, error) {
 	switch name {
 	case waitAttr:
+		if err := accessOf(c).loads(ctx, m.model); err != nil {
+			return nil, err
+		}
 		if err := m.t.models.Load(ctx, m.model); err != nil {
 			return nil, fail(err)
 		}

@@ -128,7 +128,7 @@ func (t *Tree) residency(a *fs.Attr, p cache.Part) {
 
 // Open returns when this file is whole in memory, and the data files that it names;
 // the rest of its checkpoint follows in the background.
-func (w *weightFile) Open(ctx context.Context, _ fs.Caller, nonblock bool) (fs.Content, error) {
+func (w *weightFile) Open(ctx context.Context, c fs.Caller, nonblock bool) (fs.Content, error) {
 	gen, err := w.model.Generation(ctx, w.part.File)
 	if err != nil {
 		return nil, fail(err)
@@ -140,7 +140,8 @@ func (w *weightFile) Open(ctx context.Context, _ fs.Caller, nonblock bool) (fs.C
 	if err != nil {
 		return nil, fail(err)
 	}
-	w.t.models.Together(ctx, w.model, w.part, !nonblock)
+	reads := func(cp *catalog.Checkpoint) bool { return accessOf(c).readsFiles(ctx, cp) == nil }
+	w.t.models.Together(ctx, w.model, w.part, !nonblock, reads)
 	return ref, nil
 }
 

@@ -41,10 +41,10 @@ func (m *modelFolder) Lookup(ctx context.Context, name string) (fs.Entry, error)
 	return m.t.file(ctx, m.model, name)
 }
 
-func (m *modelFolder) OpenDir(_ context.Context, _ fs.Caller, nonblock bool) (fs.DirHandle, error) {
+func (m *modelFolder) OpenDir(_ context.Context, c fs.Caller, nonblock bool) (fs.DirHandle, error) {
 	h := &folderHandle{list: m.t.lister(m.model, "")}
 	if !nonblock {
-		h.lease(func() *models.Hold { return m.t.models.Lease(m.model) })
+		h.lease(m, accessOf(c))
 	}
 	return h, nil
 }
@@ -64,14 +64,19 @@ type folderHandle struct {
 	over  bool // listed or closed: no lease any more
 }
 
-func (h *folderHandle) lease(take func() *models.Hold) {
+// lease makes the handle a lease on a model, unless who has it may not load that: he may
+// list the folder.
+func (h *folderHandle) lease(m *modelFolder, who access) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.timer = time.AfterFunc(unlisted, func() {
+		if who.loads(context.Background(), m.model) != nil {
+			return
+		}
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		if !h.over {
-			h.hold = take() // returns at once: the load is in the background
+			h.hold = m.t.models.Lease(m.model) // returns at once: the load is in the background
 		}
 	})
 }

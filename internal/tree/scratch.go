@@ -13,7 +13,6 @@ import (
 
 	"github.com/modelfs/modelfs/fs"
 	"github.com/modelfs/modelfs/internal/catalog"
-	"github.com/modelfs/modelfs/internal/models"
 	"github.com/modelfs/modelfs/internal/scratch"
 )
 
@@ -120,10 +119,10 @@ func (f *scratchFolder) list(context.Context) ([]fs.DirEntry, error) {
 }
 
 // OpenDir of a published model's folder is a lease on it, as of any model's.
-func (f *scratchFolder) OpenDir(ctx context.Context, _ fs.Caller, nonblock bool) (fs.DirHandle, error) {
+func (f *scratchFolder) OpenDir(ctx context.Context, c fs.Caller, nonblock bool) (fs.DirHandle, error) {
 	h := &folderHandle{list: f.list}
 	if m, ok := f.model(ctx); ok && !nonblock {
-		h.lease(func() *models.Hold { return f.t.models.Lease(m.model) })
+		h.lease(m, accessOf(c))
 	}
 	return h, nil
 }
