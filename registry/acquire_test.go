@@ -6,7 +6,9 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -305,6 +307,32 @@ func TestStart(t *testing.T) {
 		b.Start("m/1", 1, b.load("m/1"))
 		synctest.Wait()
 		b.want("")
+	})
+}
+
+// TestOnFail: it is told of a load that nobody waited for, whether it found no room or its
+// load failed; not of one whose caller has the error, or that was cancelled.
+func TestOnFail(t *testing.T) {
+	var told []string
+	cfg := Config[string, string]{Budget: 2, OnFail: func(k string, err error) {
+		told = append(told, fmt.Sprint(k, " ", errors.Is(err, ErrNoRoom)))
+	}}
+	bubble(t, cfg, func(t *testing.T, b *bench) {
+		b.Start("large/1", 3, b.load("large/1"))
+		synctest.Wait()
+		b.Start("m/1", 1, broken)
+		synctest.Wait()
+		wantErr(t, b.fails("large/2", 3), ErrNoRoom)
+		load, _ := b.slow("m/2")
+		c := b.begin("m/2", 1, load)
+		c.cancel()
+		b.failed(c, context.Canceled)
+		synctest.Wait()
+		b.Start("m/3", 1, b.load("m/3"))
+		synctest.Wait()
+		if want := []string{"large/1 true", "m/1 false"}; !slices.Equal(told, want) {
+			t.Errorf("told of %q, want %q", told, want)
+		}
 	})
 }
 

@@ -147,7 +147,11 @@ func (r *Registry[K, V]) land(it *item[K, V], f *flight[K, V], v V, err error) {
 		r.failLocked(it, f, err)
 	}
 	doomed := err == nil && it.doomed && r.claimLocked(it)
+	untold := err != nil && f.owner == nil && !f.cancelled && !r.closed
 	r.unlock()
+	if untold {
+		r.failed(it.key, err)
+	}
 	r.changed(it.key)
 	if doomed {
 		_ = r.free(it, ReasonDoomed, anotherIsCurrent)

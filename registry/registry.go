@@ -40,6 +40,9 @@ type Config[K comparable, V any] struct {
 	InUse func(K, V) bool
 	// OnChange is told after an item became resident, failed or was freed.
 	OnChange func(K)
+	// OnFail is told why a load failed of which nobody else is told: nobody waited for
+	// it, and it was not cancelled. It must not block.
+	OnFail func(K, error)
 	// Wake is told when Sweep should be called earlier than it last said. It
 	// must not block.
 	Wake func()
@@ -110,6 +113,12 @@ func (r *Registry[K, V]) Close() {
 	r.mu.Unlock()
 	r.stop()
 	r.running.Wait()
+}
+
+func (r *Registry[K, V]) failed(k K, err error) {
+	if r.cfg.OnFail != nil {
+		r.cfg.OnFail(k, err)
+	}
 }
 
 func (r *Registry[K, V]) changed(k K) {

@@ -4,6 +4,7 @@
 package tests_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -102,6 +103,61 @@ func TestOverBudgetFail(t *testing.T) {
 			return err == nil && d.close(fd) == nil
 		})
 	})
+}
+
+// TestNoRoomWithoutWaiting: an open with O_NONBLOCK of what finds no room ends as one that
+// waits does: the origin serves it, or it fails with ENOMEM. When there is room, it loads.
+// The control: at first it gives EAGAIN, and it takes no memory.
+func TestNoRoomWithoutWaiting(t *testing.T) {
+	for _, over := range []string{"origin", "fail"} {
+		t.Run(over, func(t *testing.T) {
+			eachMode(t, func(t *testing.T, m mode) {
+				p := newPlace(t, m)
+				p.writeModels("held", "wanted")
+				huge := weights.Single(9, 4*small)
+				p.write("huge/model.safetensors", huge)
+				d := p.start("--memory", fmt.Sprint(small+small/2), "--over-budget", over)
+				held := must(d.attach(d.model("held/model.safetensors")))(t)
+				once := func(path string) (int, error) { return d.open(path, unix.O_RDONLY|unix.O_NONBLOCK) }
+				for path, want := range map[string][]byte{
+					d.model("huge/model.safetensors"): huge, d.at("tensors/huge/weight"): huge[128:],
+					d.model("wanted/model.safetensors"): weights.Single('w', small),
+				} {
+					_, err := once(path)
+					if !errors.Is(err, unix.EAGAIN) {
+						t.Errorf("%s: at first %v, want EAGAIN", path, err)
+					}
+					var fd int
+					eventually(t, patience, path+" is answered", func() bool {
+						fd, err = once(path)
+						return !errors.Is(err, unix.EAGAIN)
+					})
+					if over == "fail" {
+						if !errors.Is(err, unix.ENOMEM) {
+							t.Errorf("%s: %v, want ENOMEM", path, err)
+						}
+						continue
+					}
+					if got, err := d.pread(fd, 0, len(want)+1); err != nil || !bytes.Equal(got, want) {
+						t.Errorf("%s: %v, or other bytes", path, err)
+					}
+					if err := d.close(fd); err != nil {
+						t.Error(err)
+					}
+				}
+				if s := d.status(); s.Memory.Resident > 2*small {
+					t.Errorf("%d bytes are resident", s.Memory.Resident)
+				}
+				if err := d.unmap(held); err != nil {
+					t.Fatal(err)
+				}
+				eventually(t, patience, "with room it loads", func() bool {
+					fd, err := once(d.model("wanted/model.safetensors"))
+					return err == nil && d.close(fd) == nil && d.resident("wanted")
+				})
+			})
+		})
+	}
 }
 
 // TestBudgetHolds: however many open at once, no more than the budget is ever

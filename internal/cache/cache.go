@@ -44,6 +44,7 @@ type Cache struct {
 
 	fallbacks atomic.Int64 // opens served from the origin for want of room
 	progress  progressTable
+	failed    failed
 }
 
 // New returns an empty cache.
@@ -60,6 +61,7 @@ func New(cfg Config) *Cache {
 		Evict:     func(_ Part, s *shm.Segment) error { return remove(s) },
 		InUse:     func(_ Part, s *shm.Segment) bool { return inUse(s) },
 		OnChange:  cfg.Changed,
+		OnFail:    c.failed.add,
 		Last:      func(p Part) bool { return p.Fixed },
 		Wake:      cfg.Wake,
 	})
@@ -88,7 +90,8 @@ func (c *Cache) Registry() *registry.Registry[Part, *shm.Segment] { return c.reg
 
 // Open returns a reference on the part's bytes: resident ones, or the origin's
 // when there is no room and the configuration allows it. It waits for the load
-// unless nonblock, which starts the load and returns ErrNotReady.
+// unless nonblock, which starts the load and returns ErrNotReady; when that has failed,
+// the next one is told.
 func (c *Cache) Open(ctx context.Context, r Recipe, nonblock bool) (Ref, error) {
 	if r.Part.Fixed {
 		return c.OpenResident(r.Part)
@@ -97,13 +100,21 @@ func (c *Cache) Open(ctx context.Context, r Recipe, nonblock bool) (Ref, error) 
 		if lease, ok := c.registry.TryAcquire(r.Part); ok {
 			return segmentRef{lease}, nil
 		}
+		if err := c.failed.take(r.Part); err != nil {
+			return c.instead(ctx, r, err)
+		}
 		c.Start(r)
 		return nil, ErrNotReady
 	}
 	lease, err := c.registry.Acquire(ctx, r.Part, charge(r.Size()), c.loader(r))
-	if err == nil {
-		return segmentRef{lease}, nil
+	if err != nil {
+		return c.instead(ctx, r, err)
 	}
+	return segmentRef{lease}, nil
+}
+
+// instead is what an open gets whose load has failed.
+func (c *Cache) instead(ctx context.Context, r Recipe, err error) (Ref, error) {
 	if c.origin && NoRoom(err) {
 		return c.openOrigin(ctx, r, err)
 	}
