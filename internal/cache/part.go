@@ -21,6 +21,7 @@ type Part struct {
 	Gen    sources.Generation // the content of that file
 	Form   Form               // what of that file
 	Tensor string             // the tensor's name; any text, the empty one too
+	Index  uint64             // the index that says what of a data file the tensor is; 0: the file itself does
 	As     tensors.DType      // what the tensor is converted to; 0: nothing
 	Fixed  bool               // it has no origin: what is freed is gone
 }

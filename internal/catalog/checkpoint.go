@@ -75,6 +75,12 @@ func (cp *Checkpoint) Headers() []string {
 	return slices.DeleteFunc(slices.Clone(cp.Files), func(rel string) bool { return slices.Contains(cp.data, rel) })
 }
 
+// Describes says whether a file that tensors lie in is one that says so itself: else it
+// is a data file, of which other files, and other checkpoints, say what is in it.
+func (cp *Checkpoint) Describes(rel string) bool {
+	return slices.Contains(cp.Files, rel) && !slices.Contains(cp.data, rel)
+}
+
 // same says whether two looks found the same checkpoints.
 func (c *Checkpoints) same(o *Checkpoints) bool {
 	return fmt.Sprint(c.Unused) == fmt.Sprint(o.Unused) && slices.EqualFunc(c.All, o.All, func(a, b *Checkpoint) bool {

@@ -273,6 +273,9 @@ func (f *tensorFile) recipe(ctx context.Context) (cache.Recipe, *tensors.Tensor,
 	if t != stored {
 		r.Part.As = f.as.dtype
 	}
+	if !f.cp.Describes(t.File) {
+		r.Part.Index = f.gen
+	}
 	return r, t, err
 }
 

@@ -1,7 +1,7 @@
 # Copyright The modelfs Authors
 # SPDX-License-Identifier: Apache-2.0
-"""A tensor may be called "" in every format that names tensors: it is one beside the others,
-and its file is not the weight file."""
+"""A name is one tensor of one file, whatever it is. The empty one is allowed in every format
+that names tensors: its file is not the weight file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 import safetensors.numpy
-from mounts import Mount
+from mounts import Mount, eventually
 
 ARRAYS = {"": np.arange(2, dtype=np.float32), "w": np.arange(100_000, dtype=np.float32)}
 
@@ -71,3 +71,33 @@ def test_empty_name(mount_anew: Callable[[Path], Mount], tmp_path: Path, kind: s
 
     for look in (whole, tensor) if first == "file" else (tensor, whole):
         look()
+
+
+def write_external(path: Path, start: int, count: int) -> None:
+    """An ONNX file whose tensor "w" is so many floats of weights.bin beside it."""
+    tensor = onnx.TensorProto(name="w", data_type=onnx.TensorProto.FLOAT, dims=[count])
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in {"location": "weights.bin", "offset": str(4 * start), "length": str(4 * count)}.items():
+        tensor.external_data.add(key=key, value=value)
+    onnx.save(onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [], [tensor])), path)
+
+
+def test_one_name_in_one_data_file(mount_anew: Callable[[Path], Mount], tmp_path: Path) -> None:
+    """Two files may call different parts of one data file by one name, and one file may change its mind."""
+    folder = tmp_path / "m"
+    folder.mkdir()
+    ARRAYS["w"].tofile(folder / "weights.bin")
+    write_external(folder / "a.onnx", 0, 4)
+    write_external(folder / "b.onnx", 1024, 2000)
+    mount = mount_anew(tmp_path)
+
+    def same(file: str, start: int, count: int) -> bool:
+        path, want = mount.tensors / "m" / file / "w", ARRAYS["w"][start : start + count]
+        return np.array_equal(np.fromfile(path, np.float32), want) and np.array_equal(np.load(f"{path}.npy"), want)
+
+    assert same("a.onnx", 0, 4)
+    assert same("b.onnx", 1024, 2000)
+    write_external(folder / "new", 2048, 7)
+    (folder / "new").rename(folder / "a.onnx")
+    eventually("the new file's tensor is shown", lambda: same("a.onnx", 2048, 7))
+    assert same("b.onnx", 1024, 2000)
