@@ -62,12 +62,19 @@ func (p *program) evictModel(mount, name string) error {
 		return p.whyNotEvicted(t)
 	case err != nil:
 		return explainModel(t, "evict", err)
+	case p.isLoading(t):
+		return fmt.Errorf("%s is being loaded, which an eviction does not end: evict it when that is over (modelfs ls)", t.model)
 	case resident == 0:
 		_, err = fmt.Fprintf(p.stdout, "%s was not in memory\n", printable(t.model))
 	default:
 		_, err = fmt.Fprintf(p.stdout, "evicted %s: %s freed\n", printable(t.model), humanSize(resident))
 	}
 	return err
+}
+
+func (p *program) isLoading(t target) bool {
+	state, err := p.attributes.get(t.folder(), stateAttribute)
+	return err == nil && state == "loading"
 }
 
 func (p *program) evictMany(mount, which string) error {

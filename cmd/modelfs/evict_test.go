@@ -28,6 +28,16 @@ func TestEvict(t *testing.T) {
 	}
 }
 
+// TestEvictLoading: what loads is not evicted, and it says so.
+func TestEvictLoading(t *testing.T) {
+	f := newFixture(t)
+	f.attributes.values["openai/whisper-base state"] = "loading"
+	f.attributes.values["openai/whisper-base resident"] = "0"
+	if got := f.fail(t, 1, "evict", "openai/whisper-base"); !strings.Contains(got, "openai/whisper-base is being loaded") {
+		t.Error(got)
+	}
+}
+
 // TestEvictInUse: it says who uses the model, and exits 1.
 func TestEvictInUse(t *testing.T) {
 	f := newFixture(t)
