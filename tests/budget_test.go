@@ -93,6 +93,9 @@ func TestOverBudgetFail(t *testing.T) {
 					t.Errorf("the log has no %q:\n%s", want, d.log)
 				}
 			}
+			if strings.Contains(d.log.String(), `\n`) {
+				t.Errorf("an error in the log has several lines:\n%s", d.log)
+			}
 		}
 		if c := d.status().Counters; c.FallbackOpens != 0 || c.Loads != 2 {
 			t.Errorf("%d opens were served by the origin, %d loads, want 0 and 2", c.FallbackOpens, c.Loads)

@@ -6,6 +6,7 @@ package tree
 import (
 	"context"
 	"errors"
+	"fmt"
 	iofs "io/fs"
 	"log/slog"
 	"sync"
@@ -104,7 +105,7 @@ func fail(err error) error {
 	case errors.Is(err, iofs.ErrNotExist), errors.Is(err, models.ErrUnknown), errors.Is(err, syscall.ELOOP):
 		return fs.ErrNotExist
 	case errors.Is(err, registry.ErrBusy), errors.Is(err, registry.ErrPinned):
-		return errors.Join(fs.ErrBusy, err)
+		return fmt.Errorf("%w: %w", fs.ErrBusy, err)
 	case errors.Is(err, scratch.ErrNotExist):
 		return fs.ErrNotExist
 	case errors.Is(err, scratch.ErrReplaced):
@@ -122,15 +123,15 @@ func fail(err error) error {
 	case errors.Is(err, scratch.ErrName):
 		return fs.ErrName
 	case errors.Is(err, scratch.ErrNoFiles):
-		return errors.Join(fs.ErrNoFiles, err)
+		return fmt.Errorf("%w: %w", fs.ErrNoFiles, err)
 	case errors.Is(err, scratch.ErrUnsupported):
 		return fs.ErrUnsupported
 	case errors.Is(err, scratch.ErrNoSpace):
-		return errors.Join(fs.ErrNoSpace, err)
+		return fmt.Errorf("%w: %w", fs.ErrNoSpace, err)
 	case errors.Is(err, scratch.ErrSealed), errors.Is(err, scratch.ErrShrink), errors.Is(err, scratch.ErrPlace):
-		return errors.Join(fs.ErrPermission, err)
+		return fmt.Errorf("%w: %w", fs.ErrPermission, err)
 	case cache.NoRoom(err):
-		return errors.Join(fs.ErrNoRoom, err)
+		return fmt.Errorf("%w: %w", fs.ErrNoRoom, err)
 	}
 	return err
 }
