@@ -89,6 +89,9 @@ func TestVariants(t *testing.T) {
 				t.Errorf("%s: %v, want ENOENT", none, err)
 			}
 		}
+		eventually(t, patience, "du counts what a variant leaves as it is once", func() bool {
+			return d.du("tensors") == d.status().Memory.Resident
+		})
 		if _, stderr, code := d.run("evict", "org/m"); code != 0 {
 			t.Error(stderr)
 		}

@@ -291,6 +291,9 @@ func (f *tensorFile) Attr(ctx context.Context) (fs.Attr, error) {
 	a := shown(st)
 	a.Size = uint64(r.Size())
 	f.t.residency(&a, r.Part)
+	if r.Part.As != f.as.dtype {
+		a.Resident = 0 // unchanged: the plain tensor's, which du counts there
+	}
 	return a, nil
 }
 
@@ -303,7 +306,7 @@ func (f *tensorFile) Open(ctx context.Context, _ fs.Caller, nonblock bool) (fs.C
 		f.cp.Recheck() // the kernel looks up again, once
 		return nil, fail(cmp.Or(err, fs.ErrStale))
 	}
-	f.t.places.Store(r.Part, f.path(ctx))
+	f.t.places.Store(r.Part, f.path(ctx, variant{r.Part.As}))
 	f.t.asked.opened(f.model.Name(), f.as)
 	ref, err := f.t.models.Cache.Open(ctx, r, nonblock)
 	if err != nil {
@@ -312,8 +315,9 @@ func (f *tensorFile) Open(ctx context.Context, _ fs.Caller, nonblock bool) (fs.C
 	return ref, nil
 }
 
-// path is where the tensor's file is in the mount, from its top.
-func (f *tensorFile) path(ctx context.Context) string {
+// path is where the tensor's file is in the mount, from its top: of one that the variant
+// leaves as it is, the plain one.
+func (f *tensorFile) path(ctx context.Context, as variant) string {
 	ix, err := f.cp.Index(ctx)
 	if err != nil {
 		return ""
@@ -325,7 +329,7 @@ func (f *tensorFile) path(ctx context.Context) string {
 	if cps, err := f.model.Checkpoints(ctx); err == nil && (cps.Primary == nil || cps.Primary.Name != f.cp.Name) {
 		path = f.cp.Name + "/" + path
 	}
-	return "tensors/" + f.model.Name() + f.as.suffix() + "/" + path
+	return "tensors/" + f.model.Name() + as.suffix() + "/" + path
 }
 
 // Place is where a part that was opened lies in the mount, from its top. A
