@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 
 	"github.com/modelfs/modelfs/loaders"
 	"github.com/modelfs/modelfs/sources"
@@ -72,8 +72,8 @@ const (
 // indexes keeps the indexes that were used last.
 type indexes struct {
 	mu      sync.Mutex
-	cache   *lru.Cache[indexKey, *kept]
-	tensors int // in cache
+	cache   *simplelru.LRU[indexKey, *kept] // lru.Cache itself holds on to what it evicted last
+	tensors int                             // in cache
 	flights map[indexKey]*flight
 	idle    *time.Timer // empties the cache
 	used    time.Time
@@ -96,7 +96,7 @@ type flight struct {
 
 func newIndexes() *indexes {
 	x := &indexes{flights: make(map[indexKey]*flight)}
-	x.cache, _ = lru.NewWithEvict(maxIndexes, func(_ indexKey, k *kept) { x.tensors -= len(k.ix.Index.Tensors) })
+	x.cache, _ = simplelru.NewLRU(maxIndexes, func(_ indexKey, k *kept) { x.tensors -= len(k.ix.Index.Tensors) })
 	return x
 }
 

@@ -8,12 +8,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/modelfs/modelfs/internal/catalog"
 	"github.com/modelfs/modelfs/loaders"
@@ -195,6 +197,27 @@ func TestIndexKept(t *testing.T) {
 		if idle.Load() != 2 {
 			t.Errorf("idle once more, OnIdle was told %d times", idle.Load())
 		}
+	})
+}
+
+// TestIndexGone: of a large index that nobody has used for long nothing is left.
+// The control: before that it is there.
+func TestIndexGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlace(t)
+		p.write("m/w.safetensors", manyTensors())
+		c, _ := p.catalog("")
+		m := lookup(t, c, "m")
+		ix := weak.Make(index(t, m, ""))
+		if runtime.GC(); ix.Value() == nil {
+			t.Error("the index is gone at once")
+		}
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if runtime.GC(); ix.Value() != nil {
+			t.Error("the index is still in memory")
+		}
+		runtime.KeepAlive(c)
 	})
 }
 
