@@ -35,6 +35,7 @@ var errnos = []struct {
 	{ErrElsewhere, syscall.EXDEV},
 	{ErrName, syscall.ENAMETOOLONG},
 	{ErrNoFiles, syscall.ENFILE},
+	{ErrLoop, syscall.ELOOP},
 	{ErrUnsupported, syscall.EOPNOTSUPP},
 	{context.Canceled, syscall.EINTR},
 	{context.DeadlineExceeded, syscall.EINTR},

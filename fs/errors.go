@@ -27,5 +27,6 @@ var (
 	ErrElsewhere   = errors.New("too far to move")                  // EXDEV
 	ErrName        = errors.New("name too long")                    // ENAMETOOLONG
 	ErrNoFiles     = errors.New("too many open files")              // ENFILE
+	ErrLoop        = errors.New("leads into this mount itself")     // ELOOP
 	ErrUnsupported = errors.New("not supported here")               // EOPNOTSUPP
 )

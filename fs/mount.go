@@ -31,7 +31,10 @@ type Options struct {
 	// AllowOther lets other users in. Without privilege it needs user_allow_other
 	// in /etc/fuse.conf.
 	AllowOther bool
-	Log        *slog.Logger
+	// Mounted is told which filesystem the mount is, before the first answer; nil:
+	// nobody asks.
+	Mounted func(device uint64)
+	Log     *slog.Logger
 }
 
 // Server is one mount that is served.
@@ -71,6 +74,14 @@ func Mount(mountPoint string, root Folder, opts Options) (*Server, error) {
 	if err != nil {
 		return nil, explain(err)
 	}
+	if opts.Mounted != nil {
+		device, err := deviceOf(mountPoint)
+		if err != nil {
+			_ = unix.Unmount(mountPoint, unix.MNT_DETACH)
+			return nil, err
+		}
+		opts.Mounted(device)
+	}
 	s := &Server{bridge: b, fuse: fs, served: make(chan struct{})}
 	b.kernel = fs
 	b.passthrough, s.why = probe(fs, opts.Passthrough)
@@ -85,6 +96,16 @@ func Mount(mountPoint string, root Folder, opts Options) (*Server, error) {
 		return nil, fmt.Errorf("wait for the mount: %w", err)
 	}
 	return s, nil
+}
+
+// deviceOf is a mount's, which nobody serves yet: the kernel answers without a request.
+func deviceOf(mountPoint string) (uint64, error) {
+	var x unix.Statx_t
+	flags := unix.AT_STATX_DONT_SYNC | unix.AT_SYMLINK_NOFOLLOW
+	if err := unix.Statx(unix.AT_FDCWD, mountPoint, flags, unix.STATX_INO, &x); err != nil {
+		return 0, &os.PathError{Op: "stat", Path: mountPoint, Err: err}
+	}
+	return unix.Mkdev(x.Dev_major, x.Dev_minor), nil
 }
 
 // explain says what to do about a mount that failed.

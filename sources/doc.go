@@ -19,9 +19,15 @@
 // # Symlinks and special files
 //
 // Symlinks are followed and what they point to is shown as what it is. FIFOs,
-// sockets, devices and broken links are not shown. Open takes no link at the end
-// of a resolved path and compares the identity of what it got with what the
-// attributes were read from.
+// sockets, devices and broken links are not shown. A path is followed one name after
+// the other, each held by a descriptor while the next is looked up, and what is opened
+// is the very thing that the attributes were read from.
+//
+// # The mount itself
+//
+// A source may hold the mount point, and links that lead into the mount. The daemon
+// would wait for itself there, so a Fence ends every such path: see there. Listings
+// leave those out, as they do broken links; whoever names one gets ErrOwnMount.
 //
 // # Permissions
 //
@@ -32,6 +38,6 @@
 //
 // # Errors
 //
-// A name that is not there is io/fs.ErrNotExist; ErrReplaced says that a file was
-// exchanged between the look and the open.
+// A name that is not there is io/fs.ErrNotExist; ErrOwnMount says that a path leads
+// into the mount of the daemon that asks; ErrReplaced is for callers that look twice.
 package sources

@@ -113,7 +113,7 @@ var old = time.Date(2021, 2, 3, 4, 5, 6, 789, time.UTC)
 // source resolves a spec below the place.
 func (p *place) source(name string) sources.Source {
 	p.t.Helper()
-	s, err := sources.Resolve(p.path(name))
+	s, err := sources.Resolve(p.path(name), nil)
 	p.check(err)
 	return s
 }

@@ -7,15 +7,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"os"
 	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/modelfs/modelfs/loaders"
 )
@@ -32,6 +29,7 @@ func fixed(dir string) func() (string, error) { return func() (string, error) { 
 // folder is a tree of folders with models in it. Scans come one at a time.
 type folder struct {
 	spec, dir string
+	fence     *Fence
 	seen      map[string]glance // by path, of the last scan
 }
 
@@ -40,17 +38,17 @@ func (s *folder) Spec() string { return s.spec }
 func (s *folder) Kind() string { return "folder" }
 
 func (s *folder) Scan(ctx context.Context) ([]*Model, error) {
-	entries, err := list(s.dir, s.dir)
+	entries, err := s.fence.list(s.dir, s.dir)
 	if err != nil {
 		return nil, fmt.Errorf("scan %s: %w", s.spec, err)
 	}
 	for _, e := range entries {
 		if !e.Folder && isModelFile(e.Name) { // it became one model since
-			return (&single{s.spec, s.dir}).Scan(ctx)
+			return (&single{s.spec, s.dir, s.fence}).Scan(ctx)
 		}
 	}
-	models := loose(s.dir, entries)
-	scan := descent{ctx: ctx, top: s.dir, before: s.seen, now: make(map[string]glance, len(s.seen))}
+	models := loose(s.dir, s.fence, entries)
+	scan := descent{ctx: ctx, top: s.dir, fence: s.fence, before: s.seen, now: make(map[string]glance, len(s.seen))}
 	for _, e := range entries {
 		if e.Folder {
 			scan.descend(e, "", 1)
@@ -82,6 +80,7 @@ const settled = 2 * time.Second
 type descent struct {
 	ctx         context.Context
 	top         string // the source's folder
+	fence       *Fence
 	before, now map[string]glance
 	linked      int // folders that were looked into below links
 	found       []*Model
@@ -106,7 +105,7 @@ func (d *descent) descend(e Entry, above string, depth int) {
 	}
 	d.now[dir] = g
 	if g.model {
-		d.found = append(d.found, &Model{name: rel, folder: fixed(dir)})
+		d.found = append(d.found, &Model{name: rel, folder: fixed(dir), fence: d.fence})
 		return
 	}
 	for _, below := range g.folders {
@@ -117,15 +116,15 @@ func (d *descent) descend(e Entry, above string, depth int) {
 
 // look lists a folder, unless it is as it was.
 func (d *descent) look(dir string) (glance, bool) {
-	var st unix.Stat_t
-	if err := unix.Stat(dir, &st); err != nil {
+	st, err := d.fence.stat(dir)
+	if err != nil {
 		return glance{}, false
 	}
 	g := glance{generation: generation(&st)}
 	if known, ok := d.before[dir]; ok && known.lasting && known.generation == g.generation {
 		return known, true
 	}
-	entries, links, err := listLinks(d.top, dir)
+	entries, links, err := d.fence.listLinks(d.top, dir)
 	if err != nil {
 		return glance{}, false
 	}
@@ -165,7 +164,7 @@ func looseName(file string) string {
 // loose makes the models of the weight files that lie in a source folder itself.
 // Files of one name (shards, formats) are one model, with the index of shards if
 // there is one.
-func loose(dir string, entries []Entry) []*Model {
+func loose(dir string, fence *Fence, entries []Entry) []*Model {
 	byName := make(map[string]*Model)
 	var models []*Model
 	for _, e := range entries {
@@ -175,7 +174,7 @@ func loose(dir string, entries []Entry) []*Model {
 		name := looseName(e.Name)
 		m := byName[name]
 		if m == nil {
-			m = &Model{name: name, folder: fixed(dir)}
+			m = &Model{name: name, folder: fixed(dir), fence: fence}
 			byName[name] = m
 			models = append(models, m)
 		}
@@ -191,27 +190,33 @@ func loose(dir string, entries []Entry) []*Model {
 }
 
 // single is a folder that is one model, named after the folder.
-type single struct{ spec, dir string }
+type single struct {
+	spec, dir string
+	fence     *Fence
+}
 
 func (s *single) Spec() string { return s.spec }
 
 func (s *single) Kind() string { return "model" }
 
 func (s *single) Scan(context.Context) ([]*Model, error) {
-	if _, err := os.Stat(s.dir); err != nil {
+	if _, err := s.fence.stat(s.dir); err != nil {
 		return nil, fmt.Errorf("scan %s: %w", s.spec, err)
 	}
-	return []*Model{{name: filepath.Base(s.dir), folder: fixed(s.dir)}}, nil
+	return []*Model{{name: filepath.Base(s.dir), folder: fixed(s.dir), fence: s.fence}}, nil
 }
 
 // file is one weight file.
-type file struct{ spec, path string }
+type file struct {
+	spec, path string
+	fence      *Fence
+}
 
-func newFile(spec, path string) (Source, error) {
+func newFile(spec, path string, fence *Fence) (Source, error) {
 	if !IsWeight(filepath.Base(path)) {
 		return nil, fmt.Errorf("%w: %s is no weight file that modelfs knows (by its extension)", ErrSpec, spec)
 	}
-	return &file{spec, path}, nil
+	return &file{spec, path, fence}, nil
 }
 
 func (s *file) Spec() string { return s.spec }
@@ -220,8 +225,8 @@ func (s *file) Kind() string { return "file" }
 
 func (s *file) Scan(context.Context) ([]*Model, error) {
 	dir, name := filepath.Split(s.path)
-	if _, err := os.Stat(s.path); err != nil {
+	if _, err := s.fence.stat(s.path); err != nil {
 		return nil, fmt.Errorf("scan %s: %w", s.spec, err)
 	}
-	return []*Model{{name: looseName(name), folder: fixed(filepath.Clean(dir)), only: []string{name}}}, nil
+	return []*Model{{name: looseName(name), folder: fixed(filepath.Clean(dir)), only: []string{name}, fence: s.fence}}, nil
 }

@@ -8,13 +8,14 @@ import (
 	"errors"
 	"fmt"
 	iofs "io/fs"
-	"os"
 	"path"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // repoPrefix begins the folders of models in a Hugging Face cache
@@ -22,14 +23,17 @@ import (
 const repoPrefix = "models--"
 
 // hub is a Hugging Face cache: models--org--name/{blobs,refs,snapshots}.
-type hub struct{ spec, dir string }
+type hub struct {
+	spec, dir string
+	fence     *Fence
+}
 
 func (s *hub) Spec() string { return s.spec }
 
 func (s *hub) Kind() string { return "huggingface" }
 
 func (s *hub) Scan(ctx context.Context) ([]*Model, error) {
-	entries, err := list(s.dir, s.dir)
+	entries, err := s.fence.list(s.dir, s.dir)
 	if err != nil {
 		return nil, fmt.Errorf("scan %s: %w", s.spec, err)
 	}
@@ -43,11 +47,11 @@ func (s *hub) Scan(ctx context.Context) ([]*Model, error) {
 		if !iofs.ValidPath(name) || name == "." {
 			continue
 		}
-		r := &revision{repo: path.Join(s.dir, e.Name)}
+		r := &revision{repo: path.Join(s.dir, e.Name), fence: s.fence}
 		if _, err := r.folder(); err != nil {
 			continue // nothing downloaded, or not yet
 		}
-		models = append(models, &Model{name: name, folder: r.folder, blobs: r.blob})
+		models = append(models, &Model{name: name, folder: r.folder, blobs: r.blob, fence: s.fence})
 	}
 	slices.SortStableFunc(models, func(a, b *Model) int { return strings.Compare(a.name, b.name) })
 	return models, ctx.Err()
@@ -55,7 +59,8 @@ func (s *hub) Scan(ctx context.Context) ([]*Model, error) {
 
 // revision finds the snapshot of a repository that is current.
 type revision struct {
-	repo string
+	repo  string
+	fence *Fence
 
 	mu  sync.Mutex
 	at  time.Time
@@ -86,7 +91,7 @@ var commit = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z._-]{0,99}$`)
 
 func (r *revision) find() (string, error) {
 	snapshots := path.Join(r.repo, "snapshots")
-	text, err := readShort(path.Join(r.repo, "refs", "main"))
+	text, err := r.fence.readShort(path.Join(r.repo, "refs", "main"))
 	switch {
 	case err == nil:
 		name := strings.TrimSpace(text)
@@ -94,14 +99,14 @@ func (r *revision) find() (string, error) {
 			return "", fmt.Errorf("%s/refs/main names no revision: %w", r.repo, iofs.ErrNotExist)
 		}
 		dir := path.Join(snapshots, name)
-		if st, err := os.Stat(dir); err != nil || !st.IsDir() {
+		if st, err := r.fence.stat(dir); err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
 			return "", fmt.Errorf("%s: revision %s is not downloaded: %w", r.repo, name, iofs.ErrNotExist)
 		}
 		return dir, nil
 	case !errors.Is(err, iofs.ErrNotExist):
 		return "", err
 	}
-	entries, err := list(snapshots, snapshots)
+	entries, err := r.fence.list(snapshots, snapshots)
 	if err != nil {
 		return "", err
 	}
@@ -112,20 +117,21 @@ func (r *revision) find() (string, error) {
 }
 
 // readShort reads a small regular file; of anything longer, the beginning.
-func readShort(name string) (string, error) {
-	real, st, _, err := walk(name)
+func (f *Fence) readShort(name string) (string, error) {
+	n, _, err := f.walk("", name)
 	if err != nil {
 		return "", err
 	}
-	f, err := openReal(real, &st)
+	defer n.close()
+	file, err := n.open(unix.O_NONBLOCK)
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
+	defer file.Close()
 	b := make([]byte, 256)
-	n, err := f.Read(b)
-	if n == 0 && err != nil {
+	size, err := file.Read(b)
+	if size == 0 && err != nil {
 		return "", fmt.Errorf("%s is empty: %w", name, iofs.ErrNotExist)
 	}
-	return string(b[:n]), nil
+	return string(b[:size]), nil
 }

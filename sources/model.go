@@ -22,10 +22,11 @@ type Model struct {
 	// models; nil: everything.
 	only []string
 	// blobs says whether a symlink is one of the source's own making; nil: none is.
-	blobs func(link string) bool
+	blobs func(link, target string) bool
 	// base is the folder that everybody can get to, below which permissions count;
 	// "": "/".
-	base string
+	base  string
+	fence *Fence
 }
 
 // Name is the model's path below its source; it may hold "/".
@@ -37,7 +38,7 @@ func (m *Model) Whole() *Model {
 	if m.only == nil {
 		return m
 	}
-	return &Model{name: m.name, folder: m.folder, blobs: m.blobs, base: m.base}
+	return &Model{name: m.name, folder: m.folder, blobs: m.blobs, base: m.base, fence: m.fence}
 }
 
 // Published says whether the model was copied into the mount: it has no origin.
@@ -80,11 +81,12 @@ func (m *Model) Stat(rel string) (Stat, error) {
 	if err != nil {
 		return Stat{}, err
 	}
-	_, st, r, err := walkFrom(m.base, p)
+	n, r, err := m.fence.walk(m.base, p)
 	if err != nil {
 		return Stat{}, err
 	}
-	return m.fixed(newStat(&st, r)), nil
+	n.close()
+	return m.fixed(newStat(&n.st, r)), nil
 }
 
 // fixed takes the times off a published file's generation: its bytes are sealed,
@@ -96,16 +98,16 @@ func (m *Model) fixed(st Stat) Stat {
 	return st
 }
 
-// Generation is that of a file of the model, now: one system call, which an open
+// Generation is that of a file of the model, now: a few system calls, which an open
 // can afford.
 func (m *Model) Generation(rel string) (Generation, error) {
 	p, err := m.path(rel)
 	if err != nil {
 		return Generation{}, err
 	}
-	var st unix.Stat_t
-	if err := unix.Stat(p, &st); err != nil {
-		return Generation{}, &os.PathError{Op: "stat", Path: p, Err: err}
+	st, err := m.fence.stat(p)
+	if err != nil {
+		return Generation{}, err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
 		return Generation{}, fmt.Errorf("%s is no file any more: %w", p, iofs.ErrNotExist)
@@ -120,21 +122,22 @@ func (m *Model) Open(rel string) (*os.File, Stat, error) {
 	if err != nil {
 		return nil, Stat{}, err
 	}
-	real, st, r, err := walkFrom(m.base, p)
+	n, r, err := m.fence.walk(m.base, p)
 	if err != nil {
 		return nil, Stat{}, err
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return nil, Stat{}, &os.PathError{Op: "open", Path: real, Err: unix.EISDIR}
+	defer n.close()
+	if n.isFolder() {
+		return nil, Stat{}, &os.PathError{Op: "open", Path: n.path, Err: unix.EISDIR}
 	}
-	f, err := openReal(real, &st)
+	f, err := n.read(rel)
 	if err != nil {
 		return nil, Stat{}, err
 	}
-	if hasACL(real) {
-		st.Mode &^= 0o077
+	if n.hasACL() {
+		n.st.Mode &^= 0o077
 	}
-	return f, m.fixed(newStat(&st, r)), nil
+	return f, m.fixed(newStat(&n.st, r)), nil
 }
 
 // List returns what a folder of the model holds, by name: files and folders.
@@ -147,7 +150,7 @@ func (m *Model) List(rel string) ([]Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries, err := list(top, p)
+	entries, err := m.fence.list(top, p)
 	if err != nil {
 		return nil, err
 	}
@@ -159,32 +162,43 @@ func (m *Model) List(rel string) ([]Entry, error) {
 
 // list reads a folder below top, or top itself; what is neither a file nor a folder
 // in the end is left out, and links to a folder on the way down to it.
-func list(top, dir string) ([]Entry, error) {
-	entries, _, err := listLinks(top, dir)
+func (f *Fence) list(top, dir string) ([]Entry, error) {
+	entries, _, err := f.listLinks(top, dir)
 	return entries, err
 }
 
 // listLinks lists a folder and says whether anything in it is a symlink.
-func listLinks(top, dir string) (out []Entry, links bool, err error) {
-	found, err := os.ReadDir(dir)
+func (f *Fence) listLinks(top, dir string) (out []Entry, links bool, err error) {
+	n, err := f.find(dir)
+	if err != nil {
+		return nil, false, err
+	}
+	defer n.close()
+	found, err := n.names()
 	if err != nil {
 		return nil, false, err
 	}
 	out = make([]Entry, 0, len(found))
-	var above []os.FileInfo // dir and the folders up to top
+	var above []identity // dir and the folders up to top
 	for _, e := range found {
 		kind, link := e.Type(), e.Type()&iofs.ModeSymlink != 0
 		if link {
 			links = true
-			target, err := os.Stat(path.Join(dir, e.Name()))
+			target, err := f.stat(path.Join(dir, e.Name()))
 			if err != nil {
 				continue
 			}
-			kind = target.Mode().Type()
-			if above == nil {
-				above = folders(top, dir)
+			kind = iofs.ModeIrregular
+			switch target.Mode & unix.S_IFMT {
+			case unix.S_IFREG:
+				kind = 0
+			case unix.S_IFDIR:
+				kind = iofs.ModeDir
 			}
-			if slices.ContainsFunc(above, func(f os.FileInfo) bool { return os.SameFile(f, target) }) {
+			if above == nil {
+				above = f.folders(top, dir)
+			}
+			if slices.Contains(above, identity{uint64(target.Dev), target.Ino}) {
 				continue // a loop
 			}
 		}
@@ -199,11 +213,11 @@ func listLinks(top, dir string) (out []Entry, links bool, err error) {
 }
 
 // folders are those on the way from dir up to top.
-func folders(top, dir string) []os.FileInfo {
-	var out []os.FileInfo
+func (f *Fence) folders(top, dir string) []identity {
+	var out []identity
 	for {
-		if st, err := os.Stat(dir); err == nil {
-			out = append(out, st)
+		if st, err := f.stat(dir); err == nil {
+			out = append(out, identity{uint64(st.Dev), st.Ino})
 		}
 		if dir == top || len(dir) <= len(top) {
 			return out

@@ -6,7 +6,6 @@ package sources
 import (
 	"fmt"
 	iofs "io/fs"
-	"os"
 	"path"
 	"strings"
 
@@ -27,36 +26,51 @@ func (m *Model) Own(rel string) (Generation, error) {
 	if err != nil {
 		return Generation{}, err
 	}
-	at := dir
-	var st unix.Stat_t
+	at, err := m.fence.find(dir)
+	if err != nil {
+		return Generation{}, err
+	}
+	defer func() { at.close() }()
 	for part := range strings.SplitSeq(rel, "/") {
-		at = path.Join(at, part)
-		if err := unix.Lstat(at, &st); err != nil {
-			return Generation{}, &os.PathError{Op: "stat", Path: rel, Err: err}
+		if part == "" {
+			break // rel is the model's folder
 		}
-		if st.Mode&unix.S_IFMT == unix.S_IFLNK {
-			if at != p || m.blobs == nil || !m.blobs(at) {
-				return Generation{}, fmt.Errorf("%s is a symlink: %w", rel, ErrForeign)
-			}
-			if err := unix.Stat(at, &st); err != nil {
-				return Generation{}, &os.PathError{Op: "stat", Path: rel, Err: err}
-			}
+		next, err := m.fence.step(at, part)
+		if err == nil && next.kind() == unix.S_IFLNK {
+			next, err = m.blob(next, path.Join(at.path, part) == p, rel)
 		}
+		if err != nil {
+			return Generation{}, err
+		}
+		at.close()
+		at = next
 	}
 	switch {
-	case st.Mode&unix.S_IFMT != unix.S_IFREG:
+	case at.kind() != unix.S_IFREG:
 		return Generation{}, fmt.Errorf("%s is no regular file: %w", rel, ErrForeign)
-	case st.Nlink > 1:
-		return Generation{}, fmt.Errorf("%s has %d hard links: %w", rel, st.Nlink, ErrForeign)
+	case at.st.Nlink > 1:
+		return Generation{}, fmt.Errorf("%s has %d hard links: %w", rel, at.st.Nlink, ErrForeign)
 	}
-	return m.fixed(Stat{Generation: generation(&st)}).Generation, nil
+	return m.fixed(Stat{Generation: generation(&at.st)}).Generation, nil
+}
+
+// blob is what a link of a snapshot leads to, in place of the link.
+func (m *Model) blob(link node, last bool, rel string) (node, error) {
+	defer link.close()
+	target, err := link.link()
+	if err != nil {
+		return node{}, err
+	}
+	if !last || m.blobs == nil || !m.blobs(link.path, target) {
+		return node{}, fmt.Errorf("%s is a symlink: %w", rel, ErrForeign)
+	}
+	return m.fence.find(path.Join(path.Dir(link.path), target))
 }
 
 // blob says whether a link of a snapshot leads to one of the repository's blobs, by
 // the one path that the Hugging Face libraries give it.
-func (r *revision) blob(link string) bool {
-	target, err := os.Readlink(link)
-	if err != nil || path.IsAbs(target) {
+func (r *revision) blob(link, target string) bool {
+	if path.IsAbs(target) {
 		return false
 	}
 	real := path.Join(path.Dir(link), target)
@@ -64,6 +78,15 @@ func (r *revision) blob(link string) bool {
 	if !ok || !iofs.ValidPath(name) || strings.Contains(name, "/") {
 		return false
 	}
-	var st unix.Stat_t
-	return unix.Lstat(real, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG
+	folder, err := r.fence.find(path.Dir(real))
+	if err != nil {
+		return false
+	}
+	defer folder.close()
+	n, err := r.fence.step(folder, name)
+	if err != nil {
+		return false
+	}
+	defer n.close()
+	return n.kind() == unix.S_IFREG
 }

@@ -32,7 +32,7 @@ func (s *published) Kind() string { return "published" }
 
 // Scan finds models as in any folder, but that the folder itself is never one.
 func (s *published) Scan(ctx context.Context) ([]*Model, error) {
-	entries, err := list(s.dir, s.dir)
+	entries, err := s.fence.list(s.dir, s.dir)
 	if err != nil {
 		return nil, fmt.Errorf("scan what is published: %w", err)
 	}

@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Source is a place where models lie.
@@ -23,36 +25,40 @@ type Source interface {
 }
 
 // Resolve makes the source that a spec names: a folder tree, a folder that is one
-// model, a weight file, or a Hugging Face cache.
-func Resolve(spec string) (Source, error) {
+// model, a weight file, or a Hugging Face cache. Nothing of it is looked for inside the
+// fence: a source that lies there itself is ErrOwnMount.
+func Resolve(spec string, fence *Fence) (Source, error) {
 	abs, err := filepath.Abs(expand(spec))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrSpec, spec, err)
 	}
-	st, err := os.Stat(abs)
+	n, err := fence.resolve(abs, nil)
 	switch {
 	case os.IsNotExist(err):
 		return nil, fmt.Errorf("%w: %s does not exist", ErrSpec, spec)
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrSpec, err)
-	case st.Mode().IsRegular():
-		return newFile(spec, abs)
-	case !st.IsDir():
+	}
+	n.close()
+	switch {
+	case n.kind() == unix.S_IFREG:
+		return newFile(spec, abs, fence)
+	case !n.isFolder():
 		return nil, fmt.Errorf("%w: %s is neither a file nor a folder", ErrSpec, spec)
 	}
-	entries, err := list(abs, abs)
+	entries, err := fence.list(abs, abs)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s cannot be read: %w", ErrSpec, spec, err)
 	}
 	for _, e := range entries {
 		switch {
 		case e.Folder && strings.HasPrefix(e.Name, repoPrefix):
-			return &hub{spec: spec, dir: abs}, nil
+			return &hub{spec: spec, dir: abs, fence: fence}, nil
 		case !e.Folder && isModelFile(e.Name):
-			return &single{spec: spec, dir: abs}, nil
+			return &single{spec: spec, dir: abs, fence: fence}, nil
 		}
 	}
-	return &folder{spec: spec, dir: abs}, nil
+	return &folder{spec: spec, dir: abs, fence: fence}, nil
 }
 
 // expand makes a leading "~/" the home folder, for specs that no shell has seen.

@@ -49,7 +49,7 @@ func TestResolve(t *testing.T) {
 	} {
 		t.Run(c.spec, func(t *testing.T) {
 			spec := p.dir + "/" + c.spec
-			s, err := sources.Resolve(spec)
+			s, err := sources.Resolve(spec, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -66,9 +66,9 @@ func TestResolveRelative(t *testing.T) {
 	p := newPlace(t)
 	p.files("here/m/config.json", "elsewhere/")
 	t.Chdir(p.path("here"))
-	s, err := sources.Resolve(".")
+	s, err := sources.Resolve(".", nil)
 	p.check(err)
-	file, err := sources.Resolve("m")
+	file, err := sources.Resolve("m", nil)
 	p.check(err)
 	t.Chdir(p.path("elsewhere"))
 	same(t, "models of .", names(t, s), []string{"m"})
@@ -83,13 +83,13 @@ func TestResolveHome(t *testing.T) {
 	p.files("models/m/config.json", "work/~/odd/config.json")
 	t.Setenv("HOME", p.dir)
 	t.Chdir(p.path("work"))
-	s, err := sources.Resolve("~/models")
+	s, err := sources.Resolve("~/models", nil)
 	p.check(err)
 	same(t, "models", names(t, s), []string{"m"})
 	if s.Spec() != "~/models" {
 		t.Errorf("the spec became %s", s.Spec())
 	}
-	s, err = sources.Resolve("./~")
+	s, err = sources.Resolve("./~", nil)
 	p.check(err)
 	same(t, "models of ./~", names(t, s), []string{"odd"})
 }
@@ -114,7 +114,7 @@ func TestResolveErrors(t *testing.T) {
 		"m.gguf/below":      "not a directory",
 		"circle":            "too many levels of symbolic links",
 	} {
-		s, err := sources.Resolve(p.path(spec))
+		s, err := sources.Resolve(p.path(spec), nil)
 		if !errors.Is(err, sources.ErrSpec) || s != nil {
 			t.Errorf("%s: %v, error %v", spec, s, err)
 			continue
@@ -176,7 +176,7 @@ func TestDefaultsResolve(t *testing.T) {
 	t.Setenv("HF_HOME", p.path("hf"))
 	var kinds, models []string
 	for _, spec := range sources.Defaults(os.Getenv) {
-		s, err := sources.Resolve(spec)
+		s, err := sources.Resolve(spec, nil)
 		p.check(err)
 		kinds = append(kinds, s.Kind()+" "+filepath.Base(spec))
 		models = append(models, names(t, s)...)

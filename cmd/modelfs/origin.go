@@ -175,7 +175,7 @@ func (p *program) findInSources(ctx context.Context, name string) (*origin, erro
 func open(places ...string) (*catalog.Catalog, error) {
 	var list []sources.Source
 	for _, place := range places {
-		src, err := sources.Resolve(place)
+		src, err := sources.Resolve(place, nil)
 		if err != nil {
 			return nil, err
 		}

@@ -93,7 +93,7 @@ func (s *counted) Scan(ctx context.Context) ([]*sources.Model, error) {
 
 func (p *place) counted(spec string) *counted {
 	p.t.Helper()
-	s, err := sources.Resolve(p.path(spec))
+	s, err := sources.Resolve(p.path(spec), nil)
 	p.check(err)
 	return &counted{Source: s}
 }

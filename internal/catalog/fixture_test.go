@@ -142,7 +142,7 @@ func (p *place) catalog(specs ...string) (*catalog.Catalog, *bytes.Buffer) {
 	p.t.Helper()
 	var list []sources.Source
 	for _, spec := range specs {
-		s, err := sources.Resolve(p.path(spec))
+		s, err := sources.Resolve(p.path(spec), nil)
 		p.check(err)
 		list = append(list, s)
 	}

@@ -31,6 +31,7 @@ import (
 type Daemon struct {
 	cfg     Config
 	started time.Time
+	fence   *sources.Fence
 	sources []sources.Source
 	catalog *catalog.Catalog
 	store   *shm.Store
@@ -66,12 +67,8 @@ func (d *Daemon) open() error {
 	if err := prepare(d.cfg.MountPoint, d.cfg.Log); err != nil {
 		return err
 	}
-	for _, spec := range d.cfg.Models {
-		src, err := sources.Resolve(spec)
-		if err != nil {
-			return err
-		}
-		d.sources = append(d.sources, src)
+	if err := d.openSources(); err != nil {
+		return err
 	}
 	if err := d.openStore(); err != nil {
 		return err
@@ -102,6 +99,29 @@ func (d *Daemon) open() error {
 	})
 	d.metrics = prometheus.NewRegistry()
 	return d.mount()
+}
+
+// openSources finds the places where models lie, none of them below the mount point.
+func (d *Daemon) openSources() error {
+	point := d.cfg.MountPoint
+	fence, err := sources.NewFence(point, func(path string) {
+		d.cfg.Log.Warn("left out: it leads into this mount itself", "path", path)
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrMountPoint, err)
+	}
+	d.fence = fence
+	for _, spec := range d.cfg.Models {
+		src, err := sources.Resolve(spec, fence)
+		if errors.Is(err, sources.ErrOwnMount) {
+			return fmt.Errorf("%w: a mount at %s would hide the source %s: mount it somewhere else", ErrMountPoint, point, spec)
+		}
+		if err != nil {
+			return err
+		}
+		d.sources = append(d.sources, src)
+	}
+	return nil
 }
 
 // slack is what the tmpfs holds beside the segments: bookkeeping, and a segment
@@ -150,6 +170,7 @@ func (d *Daemon) mount() error {
 		Prefix:      d.store.Info().Prefix,
 		Passthrough: d.cfg.Passthrough != Off,
 		AllowOther:  d.cfg.AllowOther,
+		Mounted:     d.fence.Mounted,
 		Log:         d.cfg.Log,
 	}
 	if d.place != nil {

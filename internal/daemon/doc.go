@@ -19,5 +19,7 @@
 // without a timer when there is nothing to wait for; the watcher of the mount
 // table, which notices that somebody unmounted.
 //
-// The daemon never touches its own mount: that would deadlock.
+// The daemon never touches its own mount: that would deadlock, and not even a kill
+// would end it. A mount point that hides a source is refused; what of a source leads
+// into the mount is left out (sources.Fence).
 package daemon

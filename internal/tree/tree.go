@@ -100,6 +100,8 @@ func fail(err error) error {
 		return nil
 	case errors.Is(err, cache.ErrStale), errors.Is(err, sources.ErrReplaced):
 		return fs.ErrStale
+	case errors.Is(err, sources.ErrOwnMount):
+		return fs.ErrLoop
 	case errors.Is(err, cache.ErrNotReady):
 		return fs.ErrAgain
 	case errors.Is(err, iofs.ErrNotExist), errors.Is(err, models.ErrUnknown), errors.Is(err, syscall.ELOOP):

@@ -68,7 +68,7 @@ func TestPlaces(t *testing.T) {
 
 // place says what is wrong with the answer to a folder; nothing if it is right.
 func place(ctx context.Context, p *attacks.Place, dir string) string {
-	source, err := sources.Resolve(dir)
+	source, err := sources.Resolve(dir, nil)
 	if err != nil {
 		return err.Error()
 	}
