@@ -5,9 +5,9 @@ package registry
 
 import "slices"
 
-const anotherIsCurrent = "another generation is current"
+const notCurrent = "another generation is current, or none"
 
-// Doom says that another generation has taken the item's place. Nobody finds it
+// Doom says that another generation has taken the item's place, or none. Nobody finds it
 // any more, and its key can be loaded anew at once. It is freed as soon as nobody
 // uses it, pinned or not, and counts as lingering until then. A load goes on for
 // those who wait for it.
@@ -31,7 +31,7 @@ func (r *Registry[K, V]) Doom(key K) {
 	}
 	r.mu.Unlock()
 	if claimed {
-		_ = r.free(it, ReasonDoomed, anotherIsCurrent)
+		_ = r.free(it, ReasonDoomed, notCurrent)
 	}
 }
 
@@ -65,7 +65,7 @@ func (r *Registry[K, V]) retry(it *item[K, V]) (freed bool) {
 	r.mu.Unlock()
 	switch {
 	case doomed:
-		return r.free(it, ReasonDoomed, anotherIsCurrent) == nil
+		return r.free(it, ReasonDoomed, notCurrent) == nil
 	case !ask || r.inUse(it):
 		return false
 	}

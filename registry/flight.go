@@ -154,7 +154,7 @@ func (r *Registry[K, V]) land(it *item[K, V], f *flight[K, V], v V, err error) {
 	}
 	r.changed(it.key)
 	if doomed {
-		_ = r.free(it, ReasonDoomed, anotherIsCurrent)
+		_ = r.free(it, ReasonDoomed, notCurrent)
 	}
 }
 

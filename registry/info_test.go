@@ -223,7 +223,7 @@ func TestVictimsNotes(t *testing.T) {
 		want := []string{
 			"a/1 room: last used 1.5s ago, 1 use; b needs 1 B",
 			"b/2 room: last used 0s ago, 1 use; c needs 1 B",
-			"b/1 doomed: another generation is current",
+			"b/1 doomed: another generation is current, or none",
 			"c/1 asked",
 			"d/1 ttl: not used for 1h0m0s",
 		}

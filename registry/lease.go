@@ -45,7 +45,7 @@ func (r *Registry[K, V]) release(it *item[K, V]) {
 	}
 	r.unlock()
 	if doomed {
-		_ = r.free(it, ReasonDoomed, anotherIsCurrent)
+		_ = r.free(it, ReasonDoomed, notCurrent)
 	}
 }
 

@@ -122,7 +122,7 @@ func (r *Registry[K, V]) planLocked(g *group[K, V], size, search int64, place bo
 	p := &plan[K, V]{items: []*item[K, V]{it}, why: ReasonRoom}
 	p.note = fmt.Sprintf("last used %s ago, %s; %s needs %s", ago(it.lastUsed), count(int(it.uses), "use"), g.name, Size(size))
 	if it.doomed {
-		p.why, p.note = ReasonDoomed, anotherIsCurrent
+		p.why, p.note = ReasonDoomed, notCurrent
 	}
 	r.claimLocked(it)
 	return p, nil

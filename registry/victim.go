@@ -17,7 +17,7 @@ const (
 	ReasonTTL    Reason = "ttl"    // nobody used it for its time to live
 	ReasonMax    Reason = "max"    // the maximum of groups
 	ReasonAsked  Reason = "asked"  // Evict, EvictGroup, EvictIdle
-	ReasonDoomed Reason = "doomed" // another generation took its place
+	ReasonDoomed Reason = "doomed" // another generation took its place, or none
 )
 
 // Victim is one item that was freed.

@@ -184,3 +184,44 @@ func TestModelsComeAndGo(t *testing.T) {
 		}
 	})
 }
+
+// TestGoneIsFreed: what is removed or renamed on disk, a model or a weight file of one,
+// is let go of when somebody looks: du and status agree again. Who has it mapped keeps
+// it, counted as such.
+// The control: before, it is resident.
+func TestGoneIsFreed(t *testing.T) {
+	eachMode(t, func(t *testing.T, m mode) {
+		p := newPlace(t, m)
+		p.writeModels("stays", "goes", "moves", "mapped")
+		p.write("stays/second.gguf", weights.Single(1, small))
+		d := p.start()
+		for _, name := range []string{"goes", "moves", "stays"} {
+			d.use(name)
+		}
+		must(d.read(d.model("stays/second.gguf")))(t)
+		must(d.read(d.at("tensors/goes/weight")))(t)
+		id := must(d.attach(d.model("mapped/model.safetensors")))(t)
+		stays := int64(0)
+		if before := d.status().Memory; before.Resident < 5*small || before.MappedAfterEviction != 0 {
+			t.Fatalf("the control: %+v", before)
+		}
+		on := func(name string) string { return filepath.Join(p.models, name) }
+		if err := errors.Join(os.RemoveAll(on("goes")), os.RemoveAll(on("mapped")), os.Rename(on("moves"), on("moved")), os.Remove(on("stays/second.gguf"))); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, patience, "what is gone is freed", func() bool {
+			s := d.status()
+			stays = s.Memory.Resident
+			return stays < 2*small && s.Memory.MappedAfterEviction >= small
+		})
+		eventually(t, patience, "du prints what is resident", func() bool { return d.du("models")+d.du("tensors") == stays })
+		if sum := must(d.sum(id))(t); sum != digest(weights.Single('m', small)) {
+			t.Error("the mapping of the removed model shows other bytes")
+		}
+		if err := d.unmap(id); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, patience, "the mapped one is freed", func() bool { return d.status().Memory.MappedAfterEviction == 0 })
+		d.wantResidents("afterwards", "stays")
+	})
+}

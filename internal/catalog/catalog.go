@@ -5,8 +5,11 @@ package catalog
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	iofs "io/fs"
 	"log/slog"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -25,6 +28,9 @@ type Catalog struct {
 	sources []sources.Source
 	log     *slog.Logger
 	indexes *indexes
+	// vanished is told of a model, or of a weight file of one, that is not there any
+	// more.
+	vanished func(model, file string)
 
 	scanning sync.Mutex // held by the one that scans
 
@@ -33,7 +39,8 @@ type Catalog struct {
 	models   map[string]*Model
 	names    []string // of models, sorted
 	shadowed []string
-	failed   map[int]string // the last error of each source, logged once
+	failed   map[int]string  // the last error of each source, logged once
+	gone     map[string]bool // names that went since vanished was told
 }
 
 // Child is one name below a prefix: a model, or a folder that leads to models.
@@ -46,7 +53,8 @@ type Child struct {
 func New(list []sources.Source, log *slog.Logger) *Catalog {
 	return &Catalog{
 		sources: list, log: log, indexes: newIndexes(),
-		models: make(map[string]*Model), failed: make(map[int]string),
+		models: make(map[string]*Model), failed: make(map[int]string), gone: make(map[string]bool),
+		vanished: func(string, string) {},
 	}
 }
 
@@ -55,15 +63,29 @@ func New(list []sources.Source, log *slog.Logger) *Catalog {
 // set before the catalog is used.
 func (c *Catalog) OnIdle(f func()) { c.indexes.emptied = f }
 
+// OnVanished sets what is called, without locks, when somebody looked and a model is
+// gone from its source (file is ""), or a weight file from a model that is still
+// there. While a source cannot be read no model is taken for gone. It must be set
+// before the catalog is used.
+func (c *Catalog) OnVanished(f func(model, file string)) { c.vanished = f }
+
 // refresh scans the sources if the last scan is too old.
 func (c *Catalog) refresh(ctx context.Context) {
 	if c.current() {
 		return
 	}
+	for _, name := range c.scan(ctx) {
+		c.vanished(name, "")
+	}
+}
+
+// scan looks at the sources, unless somebody else just did, and returns the models that
+// are gone for sure.
+func (c *Catalog) scan(ctx context.Context) (gone []string) {
 	c.scanning.Lock()
 	defer c.scanning.Unlock()
 	if c.current() || ctx.Err() != nil {
-		return
+		return nil
 	}
 	found := make([][]*sources.Model, len(c.sources))
 	errs := make([]error, len(c.sources))
@@ -71,11 +93,12 @@ func (c *Catalog) refresh(ctx context.Context) {
 		found[i], errs[i] = s.Scan(ctx)
 	}
 	if ctx.Err() != nil {
-		return // what was interrupted is not the whole list
+		return nil // what was interrupted is not the whole list
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.mergeLocked(found)
+	certain := true
 	for i, err := range errs {
 		text := ""
 		if err != nil {
@@ -85,8 +108,14 @@ func (c *Catalog) refresh(ctx context.Context) {
 			c.log.Warn("source cannot be read", "source", c.sources[i].Spec(), "error", err)
 		}
 		c.failed[i] = text
+		certain = certain && (err == nil || errors.Is(err, iofs.ErrNotExist))
 	}
 	c.at = time.Now()
+	if certain {
+		gone = slices.Collect(maps.Keys(c.gone))
+		clear(c.gone)
+	}
+	return gone
 }
 
 // Changed says that a source has other models now: the next question looks at once.
@@ -127,7 +156,7 @@ func (c *Catalog) mergeLocked(found [][]*sources.Model) {
 			}
 			known := c.models[name]
 			if known == nil {
-				known = newModel(name, c.indexes)
+				known = newModel(name, c)
 			}
 			known.set(m)
 			models[name] = known
@@ -138,6 +167,12 @@ func (c *Catalog) mergeLocked(found [][]*sources.Model) {
 	}
 	if !slices.Equal(shadowed, c.shadowed) && len(shadowed) > 0 {
 		c.log.Warn("models that cannot be seen: their names are taken", "models", shadowed)
+	}
+	for name := range c.models {
+		c.gone[name] = true
+	}
+	for name := range models {
+		delete(c.gone, name)
 	}
 	c.models, c.shadowed = models, shadowed
 	c.names = make([]string, 0, len(models))

@@ -161,6 +161,43 @@ func TestScanInterrupted(t *testing.T) {
 
 // A source that cannot be read has no models meanwhile, is logged once, and does
 // not hide the others.
+// TestVanished: a model that is gone is told of when somebody looks, once, and a weight
+// file that is gone from one; not while a source cannot be read, nor what is back.
+func TestVanished(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPlace(t)
+		p.files("one/a/w.gguf", "one/b/w.gguf", "two/c/w.gguf", "two/c/v.gguf", "two/d/w.gguf")
+		fails := p.counted("one")
+		c := catalog.New([]sources.Source{fails, p.counted("two")}, slog.New(slog.DiscardHandler))
+		var told []string
+		c.OnVanished(func(model, file string) { told = append(told, model+":"+file) })
+		look := func(want ...string) {
+			t.Helper()
+			time.Sleep(time.Second)
+			for _, m := range c.Models(t.Context()) {
+				if _, err := m.Checkpoints(t.Context()); err != nil {
+					t.Error(err)
+				}
+			}
+			slices.Sort(told)
+			same(t, "told", told, want)
+			told = nil
+		}
+		look()
+		p.remove("one/a")
+		p.remove("two/c/v.gguf")
+		look("a:", "c:v.gguf")
+		look()
+		fails.before = func(context.Context) error { return errors.New("input/output error") }
+		p.remove("two/d")
+		look()
+		fails.before = nil
+		look("d:")
+		p.remove("one")
+		look("b:")
+	})
+}
+
 func TestSourceFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPlace(t)

@@ -16,7 +16,8 @@
 // that it does not have, and it is older than a second. The checkpoints of a model
 // are kept for a second. The index of a checkpoint is kept while somebody uses
 // indexes and ten seconds longer, small ones for good, and is valid only for the generations of the
-// files that it was read from. Nothing runs when nobody asks.
+// files that it was read from. Nothing runs when nobody asks. What somebody
+// looked at and is gone from disk is told by OnVanished, so that its memory goes too.
 //
 // # Locks
 //

@@ -20,6 +20,7 @@ import (
 type Model struct {
 	name    string
 	indexes *indexes
+	catalog *Catalog
 
 	mu        sync.Mutex
 	src       *sources.Model
@@ -29,7 +30,9 @@ type Model struct {
 	named     map[string]named
 }
 
-func newModel(name string, ix *indexes) *Model { return &Model{name: name, indexes: ix} }
+func newModel(name string, c *Catalog) *Model {
+	return &Model{name: name, indexes: c.indexes, catalog: c}
+}
 
 func (m *Model) set(src *sources.Model) {
 	m.mu.Lock()
@@ -120,11 +123,18 @@ func (m *Model) Checkpoints(ctx context.Context) (*Checkpoints, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	if cps != nil && cps.same(now) {
 		now = cps // entries of the tree compare checkpoints by identity
 	}
+	m.mu.Lock()
 	m.cps, m.looked = now, time.Now()
+	m.mu.Unlock()
+	if cps != nil {
+		for file := range cps.byFile {
+			if now.byFile[file] == nil {
+				m.catalog.vanished(m.name, file)
+			}
+		}
+	}
 	return now, nil
 }

@@ -92,6 +92,7 @@ func (d *Daemon) open() error {
 	})
 	d.janitor = newJanitor(d, d.store.Events(), wake)
 	d.models = models.New(d.catalog, d.cache, users.NewScanner(d.store.Info().Prefix), d.owner, d.cfg.Log)
+	d.catalog.OnVanished(d.models.Vanished)
 	d.tree = tree.New(tree.Config{
 		Models: d.models, Reports: d,
 		Uid: uint32(os.Geteuid()), Gid: uint32(os.Getegid()),

@@ -81,6 +81,7 @@ type Eviction struct {
 
 // Status makes status.json with the models that its viewer may see.
 func (d *Daemon) Status(ctx context.Context, viewer models.Viewer) ([]byte, error) {
+	list := d.models.All(ctx, viewer) // before the numbers: what it finds gone is let go of
 	stats := d.cache.Registry().Stats()
 	s := Status{
 		Version:       d.cfg.Version,
@@ -94,7 +95,7 @@ func (d *Daemon) Status(ctx context.Context, viewer models.Viewer) ([]byte, erro
 			Session:             d.areas.Sessions.Bytes(),
 		},
 		DataPath: d.dataPath(),
-		Models:   d.models.All(ctx, viewer),
+		Models:   list,
 		Counters: Counters{
 			Hits: stats.Hits, Misses: stats.Misses, Loads: stats.Loads,
 			LoadFailures: stats.LoadFailures, Evictions: stats.EvictionsTotal(),

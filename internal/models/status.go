@@ -178,3 +178,14 @@ func (m *Models) Doom(now cache.Part) {
 		}
 	}
 }
+
+// Vanished lets go of everything of a file that is gone from its source; of the whole
+// model for "". What is published is none of a source's.
+func (m *Models) Vanished(model, file string) {
+	reg := m.Cache.Registry()
+	for _, p := range reg.Keys(model) {
+		if !p.Fixed && (file == "" || p.File == file) {
+			reg.Doom(p)
+		}
+	}
+}
