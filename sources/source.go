@@ -4,8 +4,11 @@
 package sources
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	iofs "io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -73,20 +76,28 @@ func expand(spec string) string {
 
 // Defaults returns the specs that are used when the user names none: those of
 // MODELFS_MODELS, separated by ":", and the Hugging Face cache, as far as they
-// exist.
-func Defaults(getenv func(string) string) []string {
-	var specs []string
+// exist; and what of MODELFS_MODELS does not.
+func Defaults(getenv func(string) string) (specs, missing []string) {
 	for _, s := range filepath.SplitList(getenv("MODELFS_MODELS")) {
-		if s != "" {
-			specs = append(specs, s)
+		if s == "" {
+			continue
 		}
+		abs, err := filepath.Abs(expand(s))
+		if err == nil {
+			_, err = os.Stat(abs)
+		}
+		if errors.Is(err, iofs.ErrNotExist) {
+			missing = append(missing, s)
+			continue
+		}
+		specs = append(specs, cmp.Or(abs, s)) // what else is wrong with it, Resolve says
 	}
 	if dir := hubFolder(getenv); dir != "" {
 		if st, err := os.Stat(dir); err == nil && st.IsDir() {
 			specs = append(specs, dir)
 		}
 	}
-	return specs
+	return specs, missing
 }
 
 // hubFolder is where the Hugging Face libraries keep their cache.

@@ -131,8 +131,9 @@ func TestDefaults(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		env  map[string]string // relative to the place
-		want []string
+		want []string          // those that are "absent" are said to be missing
 	}{
+		{"absent ones", map[string]string{"MODELFS_MODELS": "absent/one:two:absent"}, []string{"absent/one", "two", "absent"}},
 		{"nothing is set", nil, nil},
 		{"one", map[string]string{"MODELFS_MODELS": "one"}, []string{"one"}},
 		{"two", map[string]string{"MODELFS_MODELS": "two:one"}, []string{"two", "one"}},
@@ -158,11 +159,17 @@ func TestDefaults(t *testing.T) {
 				}
 				t.Setenv(key, strings.Join(list, ":"))
 			}
-			var want []string
+			var want, absent []string
 			for _, name := range c.want {
-				want = append(want, p.path(name))
+				if strings.HasPrefix(name, "absent") {
+					absent = append(absent, p.path(name))
+				} else {
+					want = append(want, p.path(name))
+				}
 			}
-			same(t, "specs", sources.Defaults(os.Getenv), want)
+			specs, missing := sources.Defaults(os.Getenv)
+			same(t, "specs", specs, want)
+			same(t, "missing", missing, absent)
 		})
 	}
 }
@@ -175,7 +182,8 @@ func TestDefaultsResolve(t *testing.T) {
 	t.Setenv("HF_HUB_CACHE", "")
 	t.Setenv("HF_HOME", p.path("hf"))
 	var kinds, models []string
-	for _, spec := range sources.Defaults(os.Getenv) {
+	specs, _ := sources.Defaults(os.Getenv)
+	for _, spec := range specs {
 		s, err := sources.Resolve(spec, nil)
 		p.check(err)
 		kinds = append(kinds, s.Kind()+" "+filepath.Base(spec))

@@ -204,7 +204,10 @@ func (p *program) modelSources(named []string) ([]string, error) {
 		}
 		return out, nil
 	}
-	found := sources.Defaults(p.getenv)
+	found, missing := sources.Defaults(p.getenv)
+	for _, spec := range missing {
+		fmt.Fprintf(p.stderr, "modelfs: left out of MODELFS_MODELS: %s does not exist\n", spec)
+	}
 	if len(found) == 0 {
 		return nil, errors.New("no models: say where they are with --models FOLDER or MODELFS_MODELS (there is no Hugging Face cache here either)")
 	}

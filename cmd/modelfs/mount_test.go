@@ -78,12 +78,13 @@ func TestMountFlags(t *testing.T) {
 	}
 }
 
-// TestMountDefaults: half of what is available, and the models of the
-// environment, which it says.
+// TestMountDefaults: half of what is available, and the models of the environment as
+// far as they exist, which it says.
 func TestMountDefaults(t *testing.T) {
 	f := newFixture(t)
 	models := t.TempDir()
-	f.env["MODELFS_MODELS"] = models
+	absent := filepath.Join(models, "absent")
+	f.env["MODELFS_MODELS"] = absent + ":" + models
 	before, err := readMemory("/")
 	if err != nil {
 		t.Fatal(err)
@@ -98,7 +99,7 @@ func TestMountDefaults(t *testing.T) {
 	if !reflect.DeepEqual(got.Models, []string{models}) {
 		t.Errorf("models %q, want %q", got.Models, models)
 	}
-	if text := f.err.String(); text != "modelfs: no --models given, taking "+models+"\n" {
+	if text := f.err.String(); text != "modelfs: left out of MODELFS_MODELS: "+absent+" does not exist\nmodelfs: no --models given, taking "+models+"\n" {
 		t.Errorf("said %q", text)
 	}
 }

@@ -156,7 +156,7 @@ func findPath(ctx context.Context, path string) (*origin, error) {
 
 // findInSources looks a model up in the usual places; nil where none has it.
 func (p *program) findInSources(ctx context.Context, name string) (*origin, error) {
-	places := sources.Defaults(p.getenv)
+	places, _ := sources.Defaults(p.getenv)
 	if len(places) == 0 || !filepath.IsLocal(name) {
 		return nil, nil
 	}
