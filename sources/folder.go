@@ -105,7 +105,7 @@ func (d *descent) descend(e Entry, above string, depth int) {
 	}
 	d.now[dir] = g
 	if g.model {
-		d.found = append(d.found, &Model{name: rel, folder: fixed(dir), fence: d.fence})
+		d.found = append(d.found, &Model{name: rel, folder: fixed(dir), top: d.top, fence: d.fence})
 		return
 	}
 	for _, below := range g.folders {

@@ -26,6 +26,7 @@ type Model struct {
 	// base is the folder that everybody can get to, below which permissions count;
 	// "": "/".
 	base  string
+	top   string // see Top
 	fence *Fence
 }
 
@@ -38,7 +39,7 @@ func (m *Model) Whole() *Model {
 	if m.only == nil {
 		return m
 	}
-	return &Model{name: m.name, folder: m.folder, blobs: m.blobs, base: m.base, fence: m.fence}
+	return &Model{name: m.name, folder: m.folder, blobs: m.blobs, base: m.base, top: m.top, fence: m.fence}
 }
 
 // Published says whether the model was copied into the mount: it has no origin.
@@ -87,6 +88,21 @@ func (m *Model) Stat(rel string) (Stat, error) {
 	}
 	n.close()
 	return m.fixed(newStat(&n.st, r)), nil
+}
+
+// Top is the folder of the source that the model's name is a path below; "" where the
+// name is no path on disk (a Hugging Face cache's).
+func (m *Model) Top() string { return m.top }
+
+// Above returns the attributes of a folder above the model's, by the part of the name
+// that leads there.
+func (m *Model) Above(prefix string) (Stat, error) {
+	n, r, err := m.fence.walk(m.base, path.Join(m.top, prefix))
+	if err != nil {
+		return Stat{}, err
+	}
+	n.close()
+	return newStat(&n.st, r), nil
 }
 
 // fixed takes the times off a published file's generation: its bytes are sealed,

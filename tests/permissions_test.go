@@ -102,6 +102,54 @@ func TestOtherUsers(t *testing.T) {
 	}, normal, noPassthrough)
 }
 
+// TestFoldersOfNames: a folder of names, the "org" of "org/model", has owner and mode of
+// the folder on disk, in models/ and tensors/: who may not list that may not list this.
+// Where several sources have it, all of them must allow it.
+// The controls: on disk the same is refused, what is open there is open here, and root
+// sees all.
+func TestFoldersOfNames(t *testing.T) {
+	modes(t, func(t *testing.T, m mode) {
+		p := newPlace(t, m)
+		p.writeModels("open/a", "closed/b", "hers/c", "deep/open/d", "both/e")
+		p.write("second/both/f/model.safetensors", weights.Single(1, small))
+		p.write("hub/models--hub--g/snapshots/r/model.safetensors", weights.Single(1, small))
+		first, second := p.models, filepath.Join(p.dir, "second")
+		if err := errors.Join(os.Rename(filepath.Join(p.models, "second"), second), os.Rename(filepath.Join(p.models, "hub"), filepath.Join(p.dir, "hub")),
+			os.Chmod(filepath.Join(first, "closed"), 0o700), os.Chmod(filepath.Join(first, "deep"), 0o711), os.Chmod(filepath.Join(second, "both"), 0o700),
+			os.Chown(filepath.Join(first, "hers"), alice, alice), os.Chmod(filepath.Join(first, "hers"), 0o750)); err != nil {
+			t.Fatal(err)
+		}
+		d := p.start("--allow-other", "--models", second, "--models", filepath.Join(p.dir, "hub"))
+		a, b := startReader(t, alice), startReader(t, bob)
+		for _, c := range []struct {
+			name       string
+			alice, bob bool
+		}{{"open", true, true}, {"closed", false, false}, {"hers", true, false}, {"deep", false, false}, {"deep/open", true, true}, {"both", false, false}, {"hub", true, true}} {
+			for _, side := range []string{"models", "tensors"} {
+				for r, may := range map[*reader]bool{a: c.alice, b: c.bob} {
+					if _, err := r.list(d.at(side, c.name)); may && err != nil || !may && !errors.Is(err, unix.EACCES) {
+						t.Errorf("%s/%s: %v; may he: %v", side, c.name, err, may)
+					}
+					if _, err := r.list(filepath.Join(first, c.name)); c.name != "both" && c.name != "hub" && (err == nil) != may {
+						t.Errorf("the control: %s on disk: %v; may he: %v", c.name, err, may)
+					}
+				}
+				must(d.list(d.at(side, c.name)))(t)
+			}
+		}
+		if st := must(d.stat(d.model("hers")))(t); st.Uid != alice || st.Gid != alice || st.Mode != unix.S_IFDIR|0o750 {
+			t.Errorf("hers is shown as %d:%d %o", st.Uid, st.Gid, st.Mode)
+		}
+		if err := os.Chmod(filepath.Join(first, "open"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, patience, "what is closed on disk is closed", func() bool {
+			_, err := b.list(d.model("open"))
+			return errors.Is(err, unix.EACCES)
+		})
+	}, normal, noPassthrough)
+}
+
 // checkReads tries to get at a model's bytes and at what its header says.
 func (d *daemon) checkReads(t *testing.T, r *reader, uid int, model string, may bool) {
 	t.Helper()

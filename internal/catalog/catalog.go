@@ -271,6 +271,45 @@ func (c *Catalog) Children(ctx context.Context, prefix string) []Child {
 	return out
 }
 
+// Above returns the attributes that the folders of a prefix have in common, of all
+// sources that have models below it: who may not read one may not read the names of
+// all. It is false where no source has such a folder on disk.
+func (c *Catalog) Above(prefix string) (all sources.Stat, ok bool, err error) {
+	seen := make(map[string]bool)
+	for _, m := range c.below(prefix) {
+		src := m.source()
+		if src.Top() == "" || seen[src.Top()] {
+			continue
+		}
+		seen[src.Top()] = true
+		st, statErr := src.Above(prefix)
+		switch {
+		case statErr != nil:
+			err = statErr
+		case ok:
+			all = together(all, st)
+		default:
+			all, ok = st, true
+		}
+	}
+	if ok {
+		err = nil
+	}
+	return all, ok, err
+}
+
+// below are the models below a prefix.
+func (c *Catalog) below(prefix string) []*Model {
+	prefix += "/"
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	var out []*Model
+	for i := sort.SearchStrings(c.names, prefix); i < len(c.names) && strings.HasPrefix(c.names[i], prefix); i++ {
+		out = append(out, c.models[c.names[i]])
+	}
+	return out
+}
+
 // Shadowed says which models cannot be seen, and why.
 func (c *Catalog) Shadowed() []string {
 	c.mu.RLock()

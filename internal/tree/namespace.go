@@ -35,8 +35,21 @@ var (
 	_ fs.Attributed = (*namespace)(nil)
 )
 
+// Attr is the disk's where the folder is one of a source.
 func (n *namespace) Attr(context.Context) (fs.Attr, error) {
-	if n.side == modelSide && n.prefix == "" && n.t.shared {
+	switch {
+	case n.prefix != "":
+		st, ok, err := n.t.models.Catalog.Above(n.prefix)
+		if err != nil {
+			return fs.Attr{}, fail(err)
+		}
+		if ok {
+			return folderAttr(shown(st)), nil
+		}
+		a := n.t.own(0o755)
+		a.Constant = false // a source may come to have it
+		return a, nil
+	case n.side == modelSide && n.t.shared:
 		return n.t.own(0o1777), nil
 	}
 	return n.t.own(0o755), nil
