@@ -4,7 +4,6 @@
 package fs
 
 import (
-	"errors"
 	"fmt"
 	"log"
 	"log/slog"
@@ -72,7 +71,7 @@ func Mount(mountPoint string, root Folder, opts Options) (*Server, error) {
 	}
 	fs, err := fuse.NewServer(b, mountPoint, mo)
 	if err != nil {
-		return nil, explain(err)
+		return nil, explain(err, opts.AllowOther)
 	}
 	if opts.Mounted != nil {
 		device, err := deviceOf(mountPoint)
@@ -106,19 +105,6 @@ func deviceOf(mountPoint string) (uint64, error) {
 		return 0, &os.PathError{Op: "stat", Path: mountPoint, Err: err}
 	}
 	return unix.Mkdev(x.Dev_major, x.Dev_minor), nil
-}
-
-// explain says what to do about a mount that failed.
-func explain(err error) error {
-	switch {
-	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ENODEV):
-		return fmt.Errorf("%w: is /dev/fuse there? (modelfs doctor)", err)
-	case errors.Is(err, syscall.EPERM), errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("%w: this process may not mount (modelfs doctor)", err)
-	case strings.Contains(err.Error(), "executable file not found"):
-		return fmt.Errorf("%w: install fuse3, which an unprivileged mount needs (modelfs doctor)", err)
-	}
-	return err
 }
 
 // probe registers a backing once, to see whether the kernel takes any.

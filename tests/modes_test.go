@@ -88,6 +88,17 @@ const fuseDevice = "/dev/fuse"
 // Where it is so already it does nothing. Others that do the same wait.
 func openFuse(t testing.TB) (restore func()) {
 	t.Helper()
+	return modeOfFuse(t, 0o666)
+}
+
+// closeFuse is the opposite.
+func closeFuse(t testing.TB) (restore func()) {
+	t.Helper()
+	return modeOfFuse(t, 0o600)
+}
+
+func modeOfFuse(t testing.TB, mode os.FileMode) (restore func()) {
+	t.Helper()
 	f := must(os.OpenFile(fuseDevice, os.O_RDONLY, 0))(t)
 	for {
 		err := unix.Flock(int(f.Fd()), unix.LOCK_EX)
@@ -99,10 +110,10 @@ func openFuse(t testing.TB) (restore func()) {
 		}
 	}
 	info := must(f.Stat())(t)
-	if info.Mode().Perm()&0o006 == 0o006 {
+	if info.Mode().Perm() == mode {
 		return func() { f.Close() }
 	}
-	if err := f.Chmod(0o666); err != nil {
+	if err := f.Chmod(mode); err != nil {
 		t.Fatal(err)
 	}
 	return func() {

@@ -4,6 +4,7 @@
 package tests_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -227,5 +228,36 @@ func TestUnavailable(t *testing.T) {
 	}
 	if says := p.refused(t, mount, 1, "--models", missing); !strings.Contains(says, missing) {
 		t.Errorf("a source that is no weight file: %q", says)
+	}
+}
+
+// TestRefusedByFusermount: what keeps fusermount3 from mounting for a user is said in a
+// sentence with what to do about it, as modelfs doctor has it.
+// The control: the same user mounts in every other test.
+func TestRefusedByFusermount(t *testing.T) {
+	p := newPlace(t, unprivileged)
+	p.writeModels("a")
+	mount := filepath.Join(p.dir, "mnt")
+	check := func(what, sentence string, args ...string) {
+		t.Helper()
+		says := p.refused(t, mount, 1, append(args, "--models", p.models)...)
+		if !strings.Contains(says, sentence) || strings.Contains(says, "exited with code") || strings.Contains(says, "\n\n") {
+			t.Errorf("%s: it says %q, without %q", what, says, sentence)
+		}
+	}
+	restore := closeFuse(t)
+	check("a device that is closed", "the device must be open to you (-rw-rw-rw-)")
+	restore()
+	restore = openFuse(t)
+	defer restore()
+	if conf, _ := os.ReadFile("/etc/fuse.conf"); !strings.Contains("\n"+string(conf), "\nuser_allow_other") {
+		check("--allow-other", "root adds the line user_allow_other", "--allow-other")
+	}
+	if err := errors.Join(os.Chown(mount, 0, 0), os.Chmod(mount, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	says := p.refused(t, mount, 1, "--models", p.models)
+	if !strings.Contains(says, "says why above") || !strings.Contains(says, "fusermount3: ") || strings.HasSuffix(says, "\n\n") {
+		t.Errorf("a mount point that is not his: it says %q", says)
 	}
 }
