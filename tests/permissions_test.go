@@ -293,6 +293,46 @@ func TestOthersMayNotLoad(t *testing.T) {
 	}, normal, noPassthrough)
 }
 
+// TestOwnerActs: who mounted evicts and pins models whose files he may only read.
+// The control: on their folders' attributes, as anybody may who may write them, he cannot.
+func TestOwnerActs(t *testing.T) {
+	p := newPlace(t, unprivileged)
+	p.writeModels("org/a", "b")
+	for _, name := range []string{"org", "org/a", "org/a/model.safetensors", "b", "b/model.safetensors"} {
+		if err := os.Chown(filepath.Join(p.models, name), 0, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := p.start()
+	d.use("org/a")
+	d.use("b")
+	if err := d.set(d.model("org/a"), "pinned", "1"); !errors.Is(err, unix.EACCES) {
+		t.Errorf("the control: %v, want EACCES", err)
+	}
+	if _, stderr, code := d.run("pin", "org/a"); code != 0 {
+		t.Errorf("pin: %s", stderr)
+	}
+	if got := must(d.get(d.model("org/a"), "pinned"))(t); got != "1" {
+		t.Errorf("pinned is %q", got)
+	}
+	if _, stderr, code := d.run("evict", "org/a"); code != 1 || !strings.Contains(stderr, "pinned") {
+		t.Errorf("evict of a pinned one exits %d: %s", code, stderr)
+	}
+	for _, args := range [][]string{{"unpin", "org/a"}, {"evict", "org/a"}} {
+		if _, stderr, code := d.run(args...); code != 0 {
+			t.Errorf("%v: %s", args, stderr)
+		}
+	}
+	d.wantResidents("afterwards", "b")
+	if err := d.set(d.model(), "ttl", "0.01:b"); err != nil {
+		t.Error(err)
+	}
+	eventually(t, patience, "its time is over", func() bool { return d.status().Memory.Resident == 0 })
+	if err := d.set(d.model(), "evict", "1:none"); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("a model that is not there: %v, want ENOENT", err)
+	}
+}
+
 // TestOthersStayOut: without --allow-other nobody but the mount's user comes in,
 // not even to what everybody may read.
 // The control: TestOtherUsers, where they do.

@@ -43,6 +43,7 @@ func TestStrangers(t *testing.T) {
 			"setfattr -n user.modelfs.ttl -v 0.01 @/sessions/hers", "setfattr -n user.modelfs.quota -v 1 @/sessions/hers",
 			"setfattr -n user.modelfs.pinned -v 1 @/models/hers", "setfattr -n user.modelfs.evict -v 1 @/models/hers", "setfattr -n user.modelfs.ttl -v 0.01 @/models/hers",
 			"setfattr -n user.modelfs.evict -v all @/models", "setfattr -n user.modelfs.evict -v idle @/models",
+			"setfattr -n user.modelfs.evict -v 1:hers @/models", "setfattr -n user.modelfs.pinned -v 1:hers @/models", "setfattr -n user.modelfs.ttl -v 0.01:root @/models",
 			"ls @/objects/61001", "cat @/objects/61001/key", "rm @/objects/61001/key", "mkdir @/objects/61003", "touch @/objects/x",
 			"rm -rf @/models/root", "rmdir @/models/root", "mv @/models/root @/models/his", "mkdir @/models/root", "touch @/models/root/x", "chmod 700 @/models/root",
 			"chmod 777 @/models", "chmod 777 @/sessions", "chown 61002 @/objects", "rmdir @/sessions", "mv @/sessions @/s",

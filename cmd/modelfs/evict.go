@@ -56,7 +56,7 @@ func (p *program) evictModel(mount, name string) error {
 		return err
 	}
 	resident := p.number(t.folder(), residentAttribute)
-	err = p.attributes.set(t.folder(), evictAttribute, "1")
+	err = p.set(t, evictAttribute, "1")
 	switch {
 	case errors.Is(err, unix.EBUSY):
 		return p.whyNotEvicted(t)

@@ -100,6 +100,20 @@ func explainTensors(mount, model string, err error) error {
 	return explainMount(mount, err)
 }
 
+// set sets an attribute of a model. The kernel goes by the model's folder, which may be
+// another's than the mount: its owner asks the daemon by the mount's own models/.
+func (p *program) set(t target, name, value string) error {
+	err := p.attributes.set(t.folder(), name, value)
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	byOwner := p.attributes.set(filepath.Join(t.mount, "models"), name, value+":"+t.model)
+	if errors.Is(byOwner, fs.ErrPermission) {
+		return err
+	}
+	return byOwner
+}
+
 // explainModel rewords what the kernel says of an attribute of a model.
 func explainModel(t target, verb string, err error) error {
 	switch {

@@ -39,7 +39,7 @@ func (p *program) setPinned(c *cli.Context, value, done string) error {
 	if err != nil {
 		return err
 	}
-	if err := p.attributes.set(t.folder(), pinnedAttribute, value); err != nil {
+	if err := p.set(t, pinnedAttribute, value); err != nil {
 		return explainModel(t, c.Command.Name, err)
 	}
 	_, err = fmt.Fprintf(p.stdout, "%s %s\n", done, printable(t.model))

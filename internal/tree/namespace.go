@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 
 	"github.com/modelfs/modelfs/fs"
 	"github.com/modelfs/modelfs/internal/catalog"
@@ -111,6 +112,10 @@ func (n *namespace) OpenDir(context.Context, fs.Caller, bool) (fs.DirHandle, err
 
 // evictAttr frees models: on models/ the value says which ("idle", "all"), on a
 // model's folder it is "1". It is never listed.
+//
+// The kernel lets only those set the attributes of a model's folder who may write it on
+// disk. The mount's owner, who may not be one of them, sets them on models/: the value,
+// ":" and the model's name.
 const evictAttr = "user.modelfs.evict"
 
 func (n *namespace) Xattr(context.Context, fs.Caller, string) ([]byte, error) {
@@ -119,12 +124,22 @@ func (n *namespace) Xattr(context.Context, fs.Caller, string) ([]byte, error) {
 
 func (n *namespace) ListXattr(context.Context) ([]string, error) { return nil, nil }
 
-func (n *namespace) SetXattr(_ context.Context, caller fs.Caller, name string, value []byte) error {
-	if name != evictAttr || n.side != modelSide || n.prefix != "" {
+func (n *namespace) SetXattr(ctx context.Context, caller fs.Caller, name string, value []byte) error {
+	if n.side != modelSide || n.prefix != "" {
 		return fs.ErrPermission
 	}
 	if caller.Uid != 0 && caller.Uid != n.t.uid {
 		return fs.ErrAccess // models/ may be writable by all, other people's models are not
+	}
+	if of, model, ok := strings.Cut(string(value), ":"); ok {
+		m, there := n.t.models.Catalog.Lookup(ctx, model)
+		if !there {
+			return fs.ErrNotExist
+		}
+		return (&modelFolder{t: n.t, model: m}).SetXattr(ctx, caller, name, []byte(of))
+	}
+	if name != evictAttr {
+		return fs.ErrPermission
 	}
 	switch string(value) {
 	case "idle":
