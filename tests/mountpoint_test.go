@@ -49,7 +49,7 @@ func TestMountPoint(t *testing.T) {
 			{filepath.Join(p.dir, "missing"), "mkdir -p"},
 			{filepath.Join(file, "below"), "not"},
 			{file, "not a folder"},
-			{other, "tmpfs"},
+			{other, "of type tmpfs; unmount it first: umount " + other},
 			{d.mount, "modelfs umount " + d.mount},
 		} {
 			if says := p.refused(t, c.mount, 1, "--models", p.models); !strings.Contains(says, c.says) || !strings.Contains(says, c.mount) {

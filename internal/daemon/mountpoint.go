@@ -52,8 +52,12 @@ func prepare(dir string, log *slog.Logger) error {
 		return err
 	}
 	if ok {
-		return fmt.Errorf("%w: %s is in use by a mount of type %s; unmount it first: modelfs umount %s",
-			ErrMountPoint, dir, m.kind, dir)
+		by := "umount"
+		if m.kind == "fuse.modelfs" {
+			by = "modelfs umount"
+		}
+		return fmt.Errorf("%w: %s is in use by a mount of type %s; unmount it first: %s %s",
+			ErrMountPoint, dir, m.kind, by, dir)
 	}
 	return nil
 }
