@@ -261,3 +261,25 @@ func TestRefusedByFusermount(t *testing.T) {
 		t.Errorf("a mount point that is not his: it says %q", says)
 	}
 }
+
+// TestUmountByStranger: who may not unmount is told whose mount it is.
+// The control: it is still there, and whose it is may.
+func TestUmountByStranger(t *testing.T) {
+	for m, says := range map[*mode]string{&normal: "root mounted it", &unprivileged: "mounted it"} {
+		p := newPlace(t, *m)
+		p.writeModels("a")
+		d := p.start()
+		_, stderr, code := runCommand(t, p.command(alice, "umount", d.mount))
+		if code != 1 || !strings.Contains(stderr, says) || strings.Contains(stderr, "mtab") || strings.Contains(stderr, "fusermount3: ") {
+			t.Errorf("umount by another user exits %d and says %q", code, stderr)
+		}
+		if n := mountsAt(t, d.mount); n != 1 {
+			t.Errorf("%d mounts are there", n)
+		}
+		d.reader.kill()
+		if _, stderr, code := runCommand(t, p.command(m.uid, "umount", d.mount)); code != 0 {
+			t.Errorf("the control: umount exits %d: %s", code, stderr)
+		}
+		d.wait(patience)
+	}
+}

@@ -296,7 +296,7 @@ func (d *demo) cleanUp() error {
 	end(d.held)
 	if d.daemon != nil {
 		d.daemon.kill()
-		_ = detachOne(d.mount) // fails where nothing is mounted
+		_ = d.detachOne(d.mount) // fails where nothing is mounted
 	}
 	if d.dir == "" {
 		return nil

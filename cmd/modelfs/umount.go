@@ -108,7 +108,7 @@ func (p *program) checkMounted(point string) error {
 // that lie below it.
 func (p *program) detach(point string) error {
 	for range 16 {
-		if err := detachOne(point); err != nil {
+		if err := p.detachOne(point); err != nil {
 			return fmt.Errorf("unmount %s: %w", point, err)
 		}
 		mounts, err := p.mounts()
@@ -130,10 +130,21 @@ func stale(point string) bool {
 	return errors.Is(unix.Statfs(point, &st), unix.ENOTCONN)
 }
 
-func detachOne(point string) error {
+func (p *program) detachOne(point string) error {
 	err := unix.Unmount(point, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 	if !errors.Is(err, unix.EPERM) {
 		return err
+	}
+	mounts, tableErr := p.mounts()
+	if tableErr != nil {
+		return tableErr
+	}
+	top, _ := topMount(mounts, point)
+	switch user, ok := top.user(); {
+	case ok && user == 0 && p.euid != 0:
+		return errors.New("root mounted it, and only root may unmount it")
+	case ok && user != p.euid:
+		return fmt.Errorf("user %d mounted it, and only that user and root may unmount it", user)
 	}
 	helper, lookErr := exec.LookPath("fusermount3")
 	if lookErr != nil {
