@@ -283,3 +283,33 @@ func TestUmountByStranger(t *testing.T) {
 		d.wait(patience)
 	}
 }
+
+// TestMistypedModels: a model of --load, --pin or --variants that is not there is said
+// before the mount goes to the background, and is in the log too; the mount works.
+// The control: a model that is there is not mentioned.
+func TestMistypedModels(t *testing.T) {
+	p := newPlace(t, normal)
+	p.writeModels("a")
+	mount, log := filepath.Join(p.dir, "mnt"), filepath.Join(p.folder("logs"), "log")
+	_, stderr, code := runCommand(t, p.command(0, "mount", "--memory", "64MiB", "--models", p.models, "--daemon", "--log", log,
+		"--load", "a", "--load", "wrong-load", "--pin", "a", "--pin", "wrong-pin", "--variants", "a@f16", "--variants", "wrong-variant@f16", "--variants", "f32", mount))
+	defer func() {
+		if _, stderr, code := runCommand(t, p.command(0, "umount", mount)); code != 0 {
+			t.Errorf("umount exits %d: %s", code, stderr)
+		}
+	}()
+	if code != 0 {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	logged := string(must(os.ReadFile(log))(t))
+	for _, name := range []string{"wrong-load", "wrong-pin", "wrong-variant"} {
+		for where, text := range map[string]string{"the terminal": stderr, "the log": logged} {
+			if strings.Count(text, "model="+name) != 1 {
+				t.Errorf("%s does not say once that %s is not there:\n%s", where, name, text)
+			}
+		}
+	}
+	if strings.Contains(stderr, "model=a") {
+		t.Errorf("it complains of a model that is there:\n%s", stderr)
+	}
+}

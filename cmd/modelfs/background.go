@@ -143,10 +143,14 @@ func newBackground(fd int, log string) (*background, error) {
 	return b, nil
 }
 
-// logTo returns where the log goes: to w in the foreground and until ready.
+// logTo returns where the log goes: to w in the foreground, and until ready beside
+// --log, where somebody may look for it later.
 func (b *background) logTo(w io.Writer) io.Writer {
 	if b == nil {
 		return w
+	}
+	if b.log != nil {
+		w = io.MultiWriter(w, b.log)
 	}
 	b.to.set(w)
 	return b.to

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"time"
 
@@ -228,7 +229,8 @@ func (d *Daemon) serve(ctx context.Context, ready func()) error {
 	return err
 }
 
-// begin pins and loads what the configuration names.
+// begin pins and loads what the configuration names. What is not there is said before
+// the mount is ready: who waits for that reads it.
 func (d *Daemon) begin(ctx context.Context, running *sync.WaitGroup) {
 	for _, name := range d.cfg.Pin {
 		if _, ok := d.catalog.Lookup(ctx, name); !ok {
@@ -236,15 +238,25 @@ func (d *Daemon) begin(ctx context.Context, running *sync.WaitGroup) {
 		}
 		d.cache.Registry().Pin(name)
 	}
-	running.Go(func() {
-		for _, name := range d.cfg.Load {
-			m, ok := d.catalog.Lookup(ctx, name)
-			if !ok {
-				d.cfg.Log.Error("cannot load", "model", name, "error", models.ErrUnknown)
-				continue
+	for _, v := range d.cfg.Variants {
+		if at := strings.LastIndexByte(v, '@'); at >= 0 {
+			if _, ok := d.catalog.Lookup(ctx, v[:at]); !ok {
+				d.cfg.Log.Warn("model of a variant is not there yet", "model", v[:at], "variant", v)
 			}
+		}
+	}
+	var load []*catalog.Model
+	for _, name := range d.cfg.Load {
+		if m, ok := d.catalog.Lookup(ctx, name); ok {
+			load = append(load, m)
+		} else {
+			d.cfg.Log.Error("cannot load", "model", name, "error", models.ErrUnknown)
+		}
+	}
+	running.Go(func() {
+		for _, m := range load {
 			if err := d.models.Load(ctx, m); err != nil && ctx.Err() == nil {
-				d.cfg.Log.Error("cannot load", "model", name, "error", err)
+				d.cfg.Log.Error("cannot load", "model", m.Name(), "error", err)
 			}
 		}
 	})
