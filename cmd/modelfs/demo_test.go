@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 // needFUSE skips where modelfs cannot mount, or fails where MODELFS_REQUIRE says
@@ -33,13 +32,9 @@ func TestDemo(t *testing.T) {
 	tmp := t.TempDir()
 	cmd := exec.Command(mustExecutable(t), "demo")
 	cmd.Env = append(os.Environ(), asProgram+"=1", "TMPDIR="+tmp)
-	began := time.Now()
 	text, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("demo: %v\n%s", err, text)
-	}
-	if took := time.Since(began); took > 15*time.Second {
-		t.Errorf("it took %s, more than 15 s", took)
 	}
 	for _, words := range []string{"1. mount", "the file was loaded once", "a copy each, by read()", "modelfs, once loaded", "kill -9", "3 references of silero-vad became 2", "refused: silero-vad is in use by 2 processes", "no mount, no process and no memory is left"} {
 		if !strings.Contains(string(text), words) {
