@@ -260,16 +260,22 @@ func makeBytes(t *testing.T, a *attacks.Attack, x *tensors.Tensor) error {
 		return nil
 	}
 	dst := make([]byte, x.NBytes)
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	start := time.Now()
-	err := x.Maker.Make(t.Context(), a, dst)
-	took := time.Since(start)
-	runtime.ReadMemStats(&after)
-	if n := after.TotalAlloc - before.TotalAlloc; n > maxMemory || took > maxTime {
-		t.Errorf("%s: to make %.100q of %d bytes takes %s and %d MiB", a.Name, x.Name, x.NBytes, took, n>>20)
+	for last := false; ; last = true { // a busy machine is not the maker's fault
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		start := time.Now()
+		err := x.Maker.Make(t.Context(), a, dst)
+		took := time.Since(start)
+		runtime.ReadMemStats(&after)
+		n := after.TotalAlloc - before.TotalAlloc
+		if n <= maxMemory && took <= maxTime {
+			return err
+		}
+		if last {
+			t.Errorf("%s: to make %.100q of %d bytes takes %s and %d MiB", a.Name, x.Name, x.NBytes, took, n>>20)
+			return err
+		}
 	}
-	return err
 }
 
 // sound checks what holds for every index that a loader gives, whatever the file.
