@@ -108,7 +108,7 @@ def _start(binary: Path, point: Path, flags: list[str], log: Path) -> Mount:
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=out,
-            process_group=0,  # Ctrl-C is for the tests, which unmount then
+            start_new_session=True,  # Ctrl-C is for the tests, which unmount then
         )
     try:
         eventually("the daemon says ready", lambda: daemon.poll() is not None or "ready" in log.read_text())

@@ -48,7 +48,7 @@ def served(binary: Path, mount: mounts.Mount | None, *flags: str) -> Iterator[Se
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                process_group=0,
+                start_new_session=True,
             )
         try:
             mounts.eventually(
