@@ -139,13 +139,13 @@ class Client:
         """The models that the server has, ready or not: name, version, state, reason."""
         return list(self._ask("RepositoryIndex").models)
 
-    def load(self, model: str | None = None) -> None:
+    def load(self, model: str | None = None, timeout: float | None = None) -> None:
         """Has the server load a model; returns when it is ready."""
-        self._ask("RepositoryModelLoad", timeout=0, model_name=self._core.named(model))
+        _drive(self._core.manage("RepositoryModelLoad", timeout, model_name=self._core.named(model)))
 
-    def unload(self, model: str | None = None) -> None:
+    def unload(self, model: str | None = None, timeout: float | None = None) -> None:
         """Has the server let go of a model."""
-        self._ask("RepositoryModelUnload", timeout=0, model_name=self._core.named(model))
+        _drive(self._core.manage("RepositoryModelUnload", timeout, model_name=self._core.named(model)))
 
     def close(self) -> None:
         """Ends the connections, and removes the client's session; arrays of results stay what they are."""

@@ -110,13 +110,13 @@ class AsyncClient:
         """The models that the server has, ready or not: name, version, state, reason."""
         return list((await self._ask("RepositoryIndex")).models)
 
-    async def load(self, model: str | None = None) -> None:
+    async def load(self, model: str | None = None, timeout: float | None = None) -> None:
         """Has the server load a model; returns when it is ready."""
-        await self._ask("RepositoryModelLoad", timeout=0, model_name=self._core.named(model))
+        await _drive(self._core.manage("RepositoryModelLoad", timeout, model_name=self._core.named(model)))
 
-    async def unload(self, model: str | None = None) -> None:
+    async def unload(self, model: str | None = None, timeout: float | None = None) -> None:
         """Has the server let go of a model."""
-        await self._ask("RepositoryModelUnload", timeout=0, model_name=self._core.named(model))
+        await _drive(self._core.manage("RepositoryModelUnload", timeout, model_name=self._core.named(model)))
 
     async def close(self) -> None:
         """Ends the connections, and removes the client's session; arrays of results stay what they are."""

@@ -106,14 +106,21 @@ class Connection:
                 self._once = self._infer(self._open(healthy=True, retries=False))
             return self._once
 
-    def unary(self, method: str) -> Any:  # noqa: ANN401 - grpc has no type of it
-        """A call to the server whether or not the model is ready."""
+    @property
+    def control(self) -> Any:  # noqa: ANN401 - of grpc, or of grpc.aio
+        """The channel of what a server is asked, whatever its model's health."""
         with self._lock:
             if self._control is None:
                 self._control = self._open(healthy=False, retries=True)
+            return self._control
+
+    def unary(self, method: str) -> Any:  # noqa: ANN401 - grpc has no type of it
+        """A call to the server whether or not the model is ready."""
+        control = self.control
+        with self._lock:
             if method not in self._unary:
                 request, response = UNARY[method]
-                self._unary[method] = self._control.unary_unary(
+                self._unary[method] = control.unary_unary(
                     _path(method),
                     request_serializer=request.SerializeToString,
                     response_deserializer=response.FromString,

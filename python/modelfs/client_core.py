@@ -20,7 +20,7 @@ import grpc
 
 from modelfs.client_call import Call, References
 from modelfs.client_channel import Connection, Tls, find_servers, is_local
-from modelfs.client_deadline import Deadline, pauses
+from modelfs.client_deadline import PATIENCE, Deadline, pauses
 from modelfs.client_errors import InferenceError, NoServer, error_of
 from modelfs.client_messages import UNARY
 from modelfs.client_result import Array, Result
@@ -28,6 +28,7 @@ from modelfs.errors import MountNotFound
 from modelfs.mountpoint import Mount
 
 POLL = 2.0  # how long a server may take to say why a model is not ready
+QUICK = 10.0  # how long a call may take that a server answers at once, without a timeout
 ROUNDS = 5
 
 
@@ -139,11 +140,23 @@ class Core:
             yield from self._repeat(call, self._stream)
 
     def ask(self, method: str, *, wait: bool = True, timeout: float | None = None, **fields: Any) -> Steps[Any]:  # noqa: ANN401 - a message
-        """Any other call, by the names of the protocol. Timeout 0: no end."""
-        limit = timeout if timeout is not None else self.timeout or 10.0
+        """Any other call, by the names of the protocol, which a server answers at once."""
+        limit = timeout if timeout is not None else self.timeout if self.timeout is not None else QUICK
+        return (yield from self._send(method, fields, limit, wait))
+
+    def manage(self, method: str, timeout: float | None, **fields: Any) -> Steps[None]:  # noqa: ANN401
+        """A call that may take a server minutes: without a timeout it has no end, once there is a server."""
+        limit = timeout if timeout is not None else self.timeout
+        if limit is None:
+            connection = self.connection()
+            if not (yield Connect(connection.control, PATIENCE)):
+                raise InferenceError("UNAVAILABLE", f"no server at {connection.address} for {PATIENCE:g} s")
+        yield from self._send(method, fields, limit, wait=limit is not None)
+
+    def _send(self, method: str, fields: dict[str, Any], limit: float | None, wait: bool) -> Steps[Any]:
         try:
             stub, request = self.connection().unary(method), UNARY[method][0](**fields)
-            return (yield Send(stub, request, self.metadata, limit or None, wait))
+            return (yield Send(stub, request, self.metadata, limit, wait))
         except grpc.RpcError as error:
             raise error_of(error) from None
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Generator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -191,6 +192,35 @@ def test_nobody_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     names, _ = play(core.infer(call_of(core)), [None, None], ended=False)
     assert names == ["pause 0.05", "pause 0.1", "pause 0.2"]
     assert play(core.ready(None), []) == ([], False)
+
+
+def test_loading_a_model_ends() -> None:
+    """By the timeout of the call or of the client; without one when there is no server, but not when that takes long."""
+    for mine, given, want in ((2.0, None, 2.0), (2.0, 9.0, 9.0), (None, 9.0, 9.0)):
+        send = next(core_of(mine).manage("RepositoryModelLoad", given, model_name="m"))
+        assert (send.stub, send.timeout, send.wait) == ("RepositoryModelLoad a", want, True)
+    steps = core_of().manage("RepositoryModelLoad", None, model_name="m")
+    assert next(steps).within == client_deadline.PATIENCE
+    send = steps.send(True)
+    assert (send.stub, send.timeout, send.wait) == ("RepositoryModelLoad a", None, False)
+    names, error = play(core_of().manage("RepositoryModelUnload", None, model_name="m"), [False])
+    assert names == [CONNECTED] and str(error) == "UNAVAILABLE: no server at unix:a for 60 s"
+
+
+@pytest.mark.parametrize("timeout", [None, 0.2])
+def test_loading_ends_without_a_server(timeout: float | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(client_core, "PATIENCE", 0.2)
+    options: dict[str, Any] = {"address": f"unix:{tmp_path}/nobody", "timeout": timeout, "by_reference": "never"}
+    kind = InferenceError if timeout is None else InferenceTimeout
+
+    async def unload() -> None:
+        async with client_async.AsyncClient("m", **options) as aio:
+            with pytest.raises(kind):
+                await aio.unload()
+
+    with client.Client("m", **options) as sync, pytest.raises(kind):
+        sync.load()
+    asyncio.run(unload())
 
 
 def test_a_stream_is_made_again_before_its_first_result_only() -> None:
