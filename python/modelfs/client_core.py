@@ -170,6 +170,7 @@ class Core:
 
     def wait_ready(self, timeout: float | None, model: str | None) -> Steps[None]:
         name, deadline = model or self.model, self._deadline(timeout)
+        deadline.wait()
         for pause in pauses():
             if (yield from self.ready(model)):
                 return
@@ -181,7 +182,8 @@ class Core:
                     cause = error
                     self._elsewhere()
                 else:
-                    verdict(name, index)
+                    if not verdict(name, index):
+                        deadline.wait()
             deadline.check(cause)
             yield Pause(pause)
 
@@ -286,6 +288,7 @@ class Core:
     def _wait(self, call: Call, cause: InferenceError) -> Steps[bool]:
         """Returns when a server is ready for the call's model: whether it was not at first."""
         was_gone, tried = False, set[str]()
+        call.deadline.wait()
         for pause in pauses():
             call.deadline.check(cause)
             ready = False
@@ -294,6 +297,8 @@ class Core:
                 stub, request = connection.unary("RepositoryIndex"), UNARY["RepositoryIndex"][0]()
                 index = yield Send(stub, request, self.metadata, POLL, wait=False)
                 ready = verdict(call.model, index)
+                if not ready:
+                    call.deadline.wait()  # it is there, and loads the model: that may take any time
             except grpc.RpcError as error:
                 if gone(error):
                     self._elsewhere()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 
@@ -17,13 +18,16 @@ class Deadline:
     """Until when a call may take."""
 
     def __init__(self, timeout: float | None) -> None:
-        now = time.monotonic()
-        self._end = None if timeout is None else now + timeout
-        self._patience = now + PATIENCE
+        self._end = None if timeout is None else time.monotonic() + timeout
+        self._patience = math.inf
 
     def left(self) -> float | None:
         """Seconds, for one attempt; None: any."""
         return None if self._end is None else max(self._end - time.monotonic(), 0.001)
+
+    def wait(self) -> None:
+        """The wait for a server that is gone begins; patience counts from here, not from when the call began."""
+        self._patience = time.monotonic() + PATIENCE
 
     def check(self, cause: InferenceError) -> None:
         """Raises when nobody may wait any longer; cause is what he waits for."""

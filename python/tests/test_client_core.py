@@ -164,21 +164,30 @@ def test_another_server(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begins when the server is found gone, however long the call had run, and while it loads the model there is none."""
     now = 0.0
     monkeypatch.setattr(client_deadline, "time", SimpleNamespace(monotonic=lambda: now))
-    for timeout, end, kind in ((None, client_deadline.PATIENCE, InferenceError), (3.0, 3.0, InferenceTimeout)):
+    long, patience = 66.0, client_deadline.PATIENCE
+    for timeout, ran, loading, end, kind in (
+        (None, 0.0, 0.0, patience, InferenceError),
+        (None, long, 0.0, long + patience, InferenceError),
+        (None, long, 2 * long, 2 * long + patience, InferenceError),
+        (3.0, 0.0, 9.0, 3.0, InferenceTimeout),
+    ):
         now, core = 0.0, core_of(timeout)
         steps = core.infer(call_of(core))
         step = next(steps)
         assert step.timeout == timeout
+        now += ran
+        step = steps.throw(GONE)
         with pytest.raises(InferenceError, match="broken") as caught:
             while True:
                 if isinstance(step, Pause):
                     now += step.seconds
                     step = steps.send(None)
                 else:
-                    step = steps.throw(GONE)
-        assert caught.type is kind and end <= now < end + client_deadline.MOST_PAUSE
+                    step = steps.send(LOADING) if now < loading else steps.throw(GONE)
+        assert caught.type is kind and abs(now - end) <= client_deadline.MOST_PAUSE + 1e-6
 
 
 def test_nobody_serves(monkeypatch: pytest.MonkeyPatch) -> None:
