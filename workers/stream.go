@@ -23,7 +23,8 @@ const maxStreamed = 64
 
 // ModelStreamInfer answers the calls of a stream, each as soon as its answers are there:
 // in any order between calls, in the handler's for one. A call that fails gives one
-// response with error_message, and the stream goes on.
+// response with error_message, and the stream goes on. The message has no place for a
+// code: it is the parameter modelfs_code, which other clients pass over.
 //
 // A request with the parameter triton_enable_empty_final_response gets a last response
 // without outputs; triton_final_response says of each whether it is the last.
@@ -84,14 +85,21 @@ func (s *Server) streamed(ctx context.Context, in *wire.InferRequest, out *sende
 	last := &wire.InferResponse{Message: &inference.ModelInferResponse{Id: id, ModelName: name, Parameters: finalResponse(true)}}
 	switch {
 	case err != nil:
-		out.send(&wire.StreamResponse{ErrorMessage: status.Convert(failure(err)).Message(), Response: last})
+		failed := status.Convert(failure(err))
+		last.Message.Parameters[codeParameter] = &inference.InferParameter{
+			ParameterChoice: &inference.InferParameter_Int64Param{Int64Param: int64(failed.Code())},
+		}
+		out.send(&wire.StreamResponse{ErrorMessage: failed.Message(), Response: last})
 	case emptyFinal && !final:
 		last.Message.ModelVersion = version
 		out.send(&wire.StreamResponse{Response: last})
 	}
 }
 
-const emptyFinalParameter = "triton_enable_empty_final_response"
+const (
+	emptyFinalParameter = "triton_enable_empty_final_response"
+	codeParameter       = "modelfs_code" // gRPC's number of it
+)
 
 // hand gives an answer to who sends it.
 func hand(ctx context.Context, cancel context.CancelCauseFunc, answers chan<- *answer, a *answer) error {

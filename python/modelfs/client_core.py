@@ -21,7 +21,7 @@ import grpc
 from modelfs.client_call import Call, References
 from modelfs.client_channel import Connection, Tls, find_servers, is_local
 from modelfs.client_deadline import PATIENCE, Deadline, pauses
-from modelfs.client_errors import InferenceError, NoServer, error_of
+from modelfs.client_errors import InferenceError, NoServer, error_of, streamed_error
 from modelfs.client_messages import UNARY
 from modelfs.client_result import Array, Result
 from modelfs.errors import MountNotFound
@@ -259,12 +259,12 @@ class Core:
                 while (answer := (yield Read(stream))) is not None:
                     message, response = answer
                     if message:
-                        raise InferenceError("UNKNOWN", message)
+                        raise streamed_error(message, response)
                     if response is not None and response.message.outputs:
                         yield call.result(attempt, response)
                 return
-            except grpc.RpcError as error:
-                failure = error_of(error)
+            except (grpc.RpcError, InferenceError) as error:
+                failure = error if isinstance(error, InferenceError) else error_of(error)
                 if not call.refused(attempt, failure):
                     raise failure from None
             finally:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import grpc
 
 from modelfs.errors import ModelfsError
@@ -31,5 +33,18 @@ class NoServer(InferenceError):
 
 def error_of(error: grpc.RpcError) -> InferenceError:
     """gRPC's error as one of these."""
-    code, details = error.code().name, error.details() or ""
-    return (InferenceTimeout if code == "DEADLINE_EXCEEDED" else InferenceError)(code, details)
+    return _error(error.code().name, error.details() or "")
+
+
+def streamed_error(message: str, response: Any) -> InferenceError:  # noqa: ANN401 - a Response, or None
+    """A stream's error message as one of these. The protocol has no place for a code beside it: modelfs' servers have
+    it as a parameter, others do not say."""
+    number = response.message.parameters["modelfs_code"].int64_param if response is not None else 0
+    return _error(_NAMES.get(number, "UNKNOWN"), message)
+
+
+_NAMES = {code.value[0]: code.name for code in grpc.StatusCode if code is not grpc.StatusCode.OK}
+
+
+def _error(code: str, message: str) -> InferenceError:
+    return (InferenceTimeout if code == "DEADLINE_EXCEEDED" else InferenceError)(code, message)

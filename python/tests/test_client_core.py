@@ -239,8 +239,31 @@ def test_a_stream_is_made_again_before_its_first_result_only() -> None:
     assert names == ["read", LOOK, CONNECTED, "read", "read", "result", "read", "result", "read"]
     _, error = play(core.stream(call_of(core, streamed=True)), [*begun, GONE])
     assert str(error) == "UNAVAILABLE: broken"
-    _, error = play(core.stream(call_of(core, streamed=True)), [("no such thing", None)])
-    assert str(error) == "UNKNOWN: no such thing"
+
+
+def failed(code: str) -> tuple[str, Response]:
+    """How a server says that a stream's call failed."""
+    response = Response(ModelInferResponse(model_name="m"), [])
+    response.message.parameters["modelfs_code"].int64_param = grpc.StatusCode[code].value[0]
+    return "broken", response
+
+
+def test_a_stream_fails_with_a_code() -> None:
+    core = core_of()
+    for answer, want in (
+        (("broken", None), "UNKNOWN"),  # another server's
+        (("broken", Response(ModelInferResponse(), [])), "UNKNOWN"),
+        (failed("INVALID_ARGUMENT"), "INVALID_ARGUMENT"),
+        (failed("DEADLINE_EXCEEDED"), "DEADLINE_EXCEEDED"),
+    ):
+        names, error = play(core.stream(call_of(core, streamed=True)), [answer])
+        assert (names, str(error)) == (["read"], f"{want}: broken")
+        assert isinstance(error, InferenceTimeout) == (want == "DEADLINE_EXCEEDED")
+    gone = failed("UNAVAILABLE")
+    names, error = play(core.stream(call_of(core, streamed=True)), [gone, READY, True, ("", ANSWER), None])
+    assert names == ["read", LOOK, CONNECTED, "read", "result", "read"] and error is None
+    names, error = play(core.stream(call_of(core, streamed=True)), [("", ANSWER), gone])
+    assert names == ["read", "result", "read"] and str(error) == "UNAVAILABLE: broken"
 
 
 def test_a_stream_that_is_left_is_cancelled() -> None:

@@ -28,7 +28,7 @@ from modelfs.client_call import THRESHOLD
 from modelfs.client_errors import InferenceError, InferenceTimeout, NoServer
 
 HANDLERS = Path(__file__).resolve().parents[2] / "tests" / "python" / "handlers"
-MODELS = ("Sum", "Echo", "Count", "Moody")
+MODELS = ("Sum", "Echo", "Count", "Moody", "MoodyStream")
 LARGE = np.arange(4 * THRESHOLD, dtype=np.uint8).reshape(4, -1)
 PATIENCE = 60.0  # generous: the machine may be busy
 
@@ -220,6 +220,16 @@ def test_stream(server: Serving, point: Path) -> None:
             client.infer({"n": np.int32([1])})
         with pytest.raises(InferenceError):
             list(client.stream({"wrong": np.int32([1])}))
+
+
+def test_streams_that_fail(server: Serving, point: Path, tmp_path: Path) -> None:
+    """As other calls do: with the handler's code; and one that was not answered is made again."""
+    with client_of(point, "moodystream") as client:
+        died = tmp_path / "died"
+        with pytest.raises(InferenceError, match="told to fail") as caught:
+            list(client.stream({"what": ["fail"], "file": [str(died)]}))
+        assert caught.value.code == "INVALID_ARGUMENT"
+        assert len(list(client.stream({"what": ["die"], "file": [str(died)]}))) == 1 and died.exists()
 
 
 def test_errors(server: Serving, point: Path) -> None:

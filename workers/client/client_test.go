@@ -168,8 +168,8 @@ func TestStream(t *testing.T) {
 			break
 		}
 		if failed, ok := errors.AsType[*client.ErrFailed](err); ok {
-			if failed.ID != "3" {
-				t.Errorf("%s failed: %v", failed.ID, failed)
+			if failed.ID != "3" || status.Code(err) != codes.NotFound {
+				t.Errorf("%s failed: %v %v", failed.ID, status.Code(err), failed)
 			}
 			seen[failed.ID]++
 			continue

@@ -35,5 +35,6 @@
 // context lets it; a model that is there and does not work is an error at once, with
 // the server's reason. A call whose outputs go to a file is never repeated, since the
 // first attempt may still be writing there: the caller repeats it with another file.
-// Errors are those of gRPC: status.Code says which.
+// Errors are those of gRPC: status.Code says which. A call of a stream that fails is
+// repeated by the caller, who knows what it was.
 package client

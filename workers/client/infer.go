@@ -87,9 +87,13 @@ func (s *Stream) Send(r *Request) error {
 // ErrFailed is a call of a stream that failed; the stream goes on.
 type ErrFailed struct {
 	ID, Message string // the request's, and what was wrong
+	Code        codes.Code
 }
 
 func (e *ErrFailed) Error() string { return e.Message }
+
+// GRPCStatus is for status.Code, as with other errors.
+func (e *ErrFailed) GRPCStatus() *status.Status { return status.New(e.Code, e.Message) }
 
 // Recv returns the next response, which is to be freed. io.EOF: there are no more.
 // *ErrFailed: a call failed. Any other error ends the stream.
@@ -100,9 +104,12 @@ func (s *Stream) Recv() (*Response, error) {
 	}
 	if out.ErrorMessage != "" {
 		out.Free()
-		e := &ErrFailed{Message: out.ErrorMessage}
+		e := &ErrFailed{Message: out.ErrorMessage, Code: codes.Unknown} // other servers do not say it
 		if out.Response != nil {
 			e.ID = out.Response.Message.Id
+			if code := out.Response.Message.Parameters["modelfs_code"].GetInt64Param(); code > 0 && code <= int64(codes.Unauthenticated) {
+				e.Code = codes.Code(code)
+			}
 		}
 		return nil, e
 	}

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from modelfs import worker
 
 Arrays = dict[str, Any]
 
@@ -87,3 +88,23 @@ class Moody:
         if what == b"hang":
             time.sleep(3600)
         return {"pid": np.array([os.getpid()], np.int64)}
+
+
+class MoodyStream:
+    """Answers once, unless it is told to fail, or to die if there is no such file yet, which it makes."""
+
+    inputs = [("what", "BYTES", [1]), ("file", "BYTES", [1])]
+    outputs = [("pid", "INT64", [1])]
+    decoupled = True
+
+    def load(self, model: Any) -> None:  # noqa: ANN401
+        pass
+
+    def infer(self, inputs: Arrays) -> Iterator[Arrays]:
+        what, file = inputs["what"][0], inputs["file"][0]
+        if what == b"fail":
+            raise worker.InvalidArgument("it was told to fail")
+        if what == b"die" and not os.path.exists(file):
+            os.close(os.open(file, os.O_CREAT))
+            os._exit(3)
+        yield {"pid": np.array([os.getpid()], np.int64)}
