@@ -70,6 +70,11 @@ class Tls:
     cert: str | os.PathLike[str] | None = None
     key: str | os.PathLike[str] | None = None
 
+    def __post_init__(self) -> None:
+        if (self.cert is None) != (self.key is None):
+            has, lacks = ("cert", "key") if self.key is None else ("key", "cert")
+            raise ValueError(f"Tls has a {has} and no {lacks}: who calls is said by both together")  # gRPC aborts
+
     def credentials(self) -> grpc.ChannelCredentials:
         def read(path: str | os.PathLike[str] | None) -> bytes | None:
             if path is None:

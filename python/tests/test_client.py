@@ -17,7 +17,7 @@ pytest.importorskip("grpc")
 
 from google.protobuf.message import DecodeError
 
-from modelfs.client_channel import service_config
+from modelfs.client_channel import Tls, service_config
 from modelfs.client_messages import ModelInferRequest, ModelInferResponse, ModelStreamInferResponse, set_parameters
 from modelfs.client_regions import _size_for
 from modelfs.client_tensors import Tensor, array_of, array_of_contents, decode_strings, encode_strings
@@ -182,3 +182,11 @@ def test_sizes_of_regions() -> None:
 def test_service_config() -> None:
     assert '"healthCheckConfig": {"serviceName": "m"}' in service_config("m", healthy=True)
     assert "healthCheckConfig" not in service_config("m", healthy=False)
+
+
+def test_tls_without_half_of_it() -> None:
+    """gRPC would end the process."""
+    for given, lacks in (("cert", "key"), ("key", "cert")):
+        with pytest.raises(ValueError, match=f"a {given} and no {lacks}"):
+            Tls(ca="ca.pem", **{given: "mine.pem"})
+    assert Tls(cert="c", key="k").key == "k" and Tls(ca="c").cert is None
