@@ -53,6 +53,7 @@ class Regions:
 
     def __init__(self, mount: Mount) -> None:
         self.session = Session(f"client-{os.getpid()}-{secrets.token_hex(4)}", mount=mount, mode=0o700)
+        self.session.make()
         self._pid = os.getpid()
         self._end = weakref.finalize(self, _delete, self.session, self._pid)  # also at the process's end
         self._lock = threading.Lock()

@@ -24,6 +24,7 @@ from modelfs.keys import escape_path
 from modelfs.located import remember
 from modelfs.mapping import Bytes, map_shared
 from modelfs.mountpoint import Mount
+from modelfs.ring import Layout
 from modelfs.stream import Stream, StreamReader, StreamWriter
 
 Array = np.ndarray[Any, Any]
@@ -36,7 +37,8 @@ _UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 
 
 
 class Session:
-    """A folder ``sessions/<name>`` of the mount, made if it is not there.
+    """A folder ``sessions/<name>`` of the mount. The producer makes it, by ``create`` or ``stream`` or ``make``: who
+    only looks does not, since it would be his then.
 
     A tensor of a session is a file: its bytes and nothing else, row-major, or an NPY file if its name ends
     in ``.npy``. All who map it see it being written; there is no lock. ``quota`` (bytes, or "2GiB") is what
@@ -53,19 +55,42 @@ class Session:
         mode: int = 0o700,
         mount: str | os.PathLike[str] | Mount | None = None,
     ) -> None:
-        self.name = name
+        self.name, self._mode = name, mode
+        component, self._settings = _component(name), _settings(quota, ttl)
         self.mount = mount if isinstance(mount, Mount) else Mount.find(mount)
-        self.path = self.mount.path("sessions", _component(name))
+        self.path = self.mount.path("sessions", component)
+        self._close: weakref.finalize[[int], Session] | None = None
+        try:
+            self._hold()
+        except FileNotFoundError as error:
+            if not os.path.isdir(self.mount.path("sessions")):
+                raise self._error("open", error) from error
+
+    def make(self) -> None:
+        """Makes the folder if it is not there, for who writes files there himself."""
         with self._explained("make"):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(self.path, mode)
+            try:
+                os.mkdir(self.path, self._mode)
+            except FileExistsError:
+                if self._close is None:
+                    self._hold()
+                return
+            try:
+                self._hold()
+            except BaseException:  # such as a quota that there is no room for
+                with contextlib.suppress(OSError):
+                    os.rmdir(self.path)
+                raise
+
+    def _hold(self) -> None:
+        """Keeps the folder open, with the settings of this object."""
+        self.close()
+        with self._explained("open", FileNotFoundError):
             fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
         self._close = weakref.finalize(self, os.close, fd)
-        if quota is not None:
-            self._set(fd, _QUOTA, str(size_of(quota)))
-        if ttl is not None:
-            seconds = ttl.total_seconds() if isinstance(ttl, datetime.timedelta) else float(ttl)
-            self._set(fd, _TTL, f"{seconds:f}")
+        for attribute, value in self._settings.items():
+            with self._explained(f"set {attribute.rpartition('.')[2]}={value} of"):
+                os.setxattr(fd, attribute, value.encode())
 
     def __repr__(self) -> str:
         return f"<modelfs.Session {self.name} at {self.path}>"
@@ -81,6 +106,8 @@ class Session:
     def create(self, name: str, shape: int | tuple[int, ...], dtype: Any = np.float32) -> Array:  # noqa: ANN401 - as numpy takes it
         """A new tensor of zeros, to be written. Under the name of an old one it takes its place; who has that keeps it."""
         shape = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
+        if min(shape, default=0) < 0:
+            raise ValueError(f"a tensor of shape {shape}: no dimension is negative")
         kind = numpy_dtype(dtype) if isinstance(dtype, str) and dtype in BY_NAME else np.dtype(dtype)
         if kind.hasobject:
             raise TypeError(f"{kind} holds Python objects, which no other process has")
@@ -91,6 +118,7 @@ class Session:
         folder, file = os.path.split(path)
         temporary = os.path.join(folder, f".{file[:200]}.{secrets.token_hex(8)}")
         size = len(header) + math.prod(shape) * kind.itemsize
+        self.make()
         with self._explained(f"make {name!r} of {_text(size)} in"):
             os.makedirs(folder, 0o755, exist_ok=True)
             fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
@@ -142,8 +170,14 @@ class Session:
     ) -> StreamWriter | StreamReader:
         """Frames from one process to others: with a shape the producer's end of a stream, without one a reader's."""
         path = self.path_of(name)
-        with self._explained(f"open the stream {name!r} in" if shape is None else f"make the stream {name!r} in"):
-            return Stream.open(path) if shape is None else Stream.create(path, shape, dtype, slots)
+        if shape is None:
+            with self._explained(f"open the stream {name!r} in"):
+                return Stream.open(path)
+        layout = Layout.new(shape, dtype, slots)
+        self.make()
+        with self._explained(f"make the stream {name!r} in"):
+            os.makedirs(os.path.dirname(path), 0o755, exist_ok=True)
+            return Stream.create(path, layout.extent, layout.name, layout.slots)
 
     def remove(self, name: str) -> None:
         """Takes a tensor away; who has it keeps it."""
@@ -167,7 +201,9 @@ class Session:
 
     def close(self) -> None:
         """Lets the session go when it is idle; what is mapped of it still keeps it."""
-        self._close()
+        if self._close is not None:
+            self._close()
+            self._close = None
 
     def __enter__(self) -> Session:  # noqa: PYI034 - Self is Python 3.11's
         return self
@@ -186,18 +222,15 @@ class Session:
             return 0, (memory.size,), np.dtype(np.uint8), "C"
         return 0, *described, "C"
 
-    def _set(self, fd: int, attribute: str, value: str) -> None:
-        with self._explained(f"set {attribute.rpartition('.')[2]}={value} of"):
-            os.setxattr(fd, attribute, value.encode())
-
     @contextlib.contextmanager
-    def _explained(self, what: str) -> Iterator[None]:
+    def _explained(self, what: str, *but: type[OSError]) -> Iterator[None]:
+        """Errors as those of this package, but for some that the caller looks at."""
         try:
             with self.mount.explained():
                 yield
+        except (ModelfsError, *but):
+            raise
         except OSError as error:
-            if isinstance(error, ModelfsError):
-                raise
             raise self._error(what, error) from error
 
     def _error(self, what: str, error: OSError) -> Exception:
@@ -209,7 +242,8 @@ class Session:
         if error.errno in (errno.ENOENT, errno.ENOTDIR) and not os.path.isdir(self.mount.path("sessions")):
             return MountNotFound(error.errno, f"{self.mount.point} has no folder sessions: its modelfs has none")
         if error.errno == errno.ENOENT:
-            return SessionError(error.errno, f"{start}: there is no such file")
+            what = "file" if os.path.isdir(self.path) else "session"
+            return SessionError(error.errno, f"{start}: there is no such {what}")
         if error.errno in (errno.EACCES, errno.EPERM):
             return SessionError(error.errno, f"{start}: it belongs to somebody else, and its mode does not let you")
         return SessionError(error.errno, f"{start}: {error.strerror}")
@@ -225,14 +259,32 @@ class Session:
 
 def size_of(size: Size) -> int:
     """Bytes, or a text such as "512MiB"."""
-    if isinstance(size, int):
-        return size
+    nbytes = size if isinstance(size, int) else _parse_size(size)
+    if nbytes < 0:
+        raise ValueError(f"{size!r}: a size cannot be negative")
+    return nbytes
+
+
+def _parse_size(size: str) -> int:
     digits = size.strip().rstrip("abgikmtABGIKMT").rstrip()
     unit = size.strip()[len(digits) :].strip().upper()
     try:
         return int(float(digits) * _UNITS[unit])
-    except (ValueError, KeyError):
+    except (ValueError, OverflowError, KeyError):
         raise ValueError(f"{size!r} is no size: say it as 1073741824, 512MiB or 1GiB") from None
+
+
+def _settings(quota: Size | None, ttl: float | datetime.timedelta | None) -> dict[str, str]:
+    """The attributes of a session's folder that were asked for."""
+    settings = {}
+    if quota is not None:
+        settings[_QUOTA] = str(size_of(quota))
+    if ttl is not None:
+        seconds = ttl.total_seconds() if isinstance(ttl, datetime.timedelta) else float(ttl)
+        if not seconds >= 0:
+            raise ValueError(f"a ttl of {seconds:g} seconds: it cannot be negative")
+        settings[_TTL] = f"{seconds:f}"
+    return settings
 
 
 def _text(size: int) -> str:

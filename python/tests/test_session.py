@@ -110,11 +110,50 @@ def test_between_processes(place: Path, request: pytest.FixtureRequest) -> None:
 
 def test_mode_and_settings(place: Path) -> None:
     with modelfs.Session("mode", mount=place, quota="1MiB", ttl=30) as session:
+        session.make()
         assert stat.S_IMODE(os.stat(session.path).st_mode) == 0o700
         assert int(os.getxattr(session.path, "user.modelfs.quota")) == 1 << 20
         assert float(os.getxattr(session.path, "user.modelfs.ttl")) == 30
         assert "mode" in modelfs.Registry(place).sessions()
         session.delete()
+
+
+def test_who_makes_it(place: Path) -> None:
+    """A producer, when he has something: a reader's folder would not let another producer in."""
+    reader = modelfs.Session("who", mount=place)
+    for looks in (lambda: reader.open("t"), lambda: reader.stream("s"), reader.tensors, reader.delete):
+        with pytest.raises(modelfs.SessionError, match="no such session"):
+            looks()
+    for shape, dtype, slots, error in (((-1,), "F32", 4, ValueError), (3, "no type", 4, TypeError)):
+        with pytest.raises(error):
+            reader.create("t", shape, dtype)
+        with pytest.raises(error):
+            reader.stream("s", shape, dtype, slots)
+    with pytest.raises(ValueError, match="slots"):
+        reader.stream("s", 3, slots=0)
+    assert not os.path.exists(reader.path)
+    producers = [modelfs.Session("who", mount=place, quota="1MiB") for _ in range(2)]
+    for make in (lambda s: s.create("t", 1), lambda s: s.stream("a/s", 1, slots=2).close(), modelfs.Session.make):
+        for producer in producers:  # the folder is there for the second
+            make(producer)
+            assert stat.S_IMODE(os.stat(reader.path).st_mode) == 0o700
+            assert int(os.getxattr(reader.path, "user.modelfs.quota")) == 1 << 20
+        producer.delete()
+        assert not os.path.exists(reader.path)
+
+
+@pytest.mark.parametrize("wrong", [{"quota": -5}, {"quota": "-1MiB"}, {"ttl": -1}, {"ttl": float("nan")}])
+def test_wrong_settings(place: Path, wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="negative"):
+        modelfs.Session("wrong", mount=place, **wrong)
+    assert not os.path.exists(place / "sessions" / "wrong")
+
+
+def test_a_quota_without_room(writable: Mount) -> None:
+    session = modelfs.Session("room", mount=writable.point, ttl=float("inf"))
+    with pytest.raises(modelfs.SessionError, match="set ttl"):
+        session.create("t", 1)
+    assert not os.path.exists(session.path)
 
 
 def test_over_quota(writable: Mount) -> None:
@@ -131,6 +170,7 @@ def test_over_quota(writable: Mount) -> None:
 
 def test_a_file_without_description_is_bytes(stand_in: StandIn) -> None:
     session = modelfs.Session("raw", mount=stand_in.point)
+    session.make()
     Path(session.path, "t").write_bytes(b"abc")
     assert session.open("t").tobytes() == b"abc"
 
