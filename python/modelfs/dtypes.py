@@ -53,6 +53,8 @@ _TYPES = [
 BY_NAME = {t.name: t for t in _TYPES}
 _BY_TORCH = {t.torch: t for t in _TYPES}
 
+_BY_ML = {t.ml: t for t in _TYPES if t.ml is not None}
+
 # What safetensors' own reader takes; the rest is written as bytes there.
 IN_SAFETENSORS = frozenset(BY_NAME) - {"C128"}
 
@@ -76,6 +78,16 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
         return np.dtype(known.numpy)
     ml = ml_dtypes()
     return np.dtype(getattr(ml, known.ml, None) or f"|V{known.size}") if known.ml else np.dtype(f"|V{known.size}")
+
+
+def dtype_of(dtype: Any) -> tuple[np.dtype[Any], str | None]:  # noqa: ANN401 - as numpy takes it
+    """numpy's type of what a caller gives, and its name, if it has one: whatever numpy takes, a name, or that of
+    ml_dtypes' type ("bfloat16"), which numpy itself knows only once somebody has imported that package."""
+    known = BY_NAME.get(dtype) or _BY_ML.get(dtype) if isinstance(dtype, str) else None
+    if known is not None:
+        return numpy_dtype(known.name), known.name
+    made = np.dtype(dtype)
+    return made, name_of_numpy(made)
 
 
 @functools.cache

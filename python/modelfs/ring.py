@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from modelfs.dtypes import BY_NAME, name_of_numpy, numpy_dtype
+from modelfs.dtypes import BY_NAME, dtype_of, numpy_dtype
 from modelfs.errors import ModelfsError, NoRoom
 from modelfs.mapping import Bytes, map_shared
 
@@ -121,10 +121,9 @@ class Layout:
     @classmethod
     def new(cls, shape: int | tuple[int, ...], dtype: Any, slots: int) -> Layout:  # noqa: ANN401 - as numpy takes it
         extent = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
-        known = BY_NAME.get(dtype) if isinstance(dtype, str) else None
-        name = known.name if known is not None else name_of_numpy(np.dtype(dtype))
+        kind, name = dtype_of(dtype)
         if name is None:
-            raise TypeError(f"{np.dtype(dtype)} has no name that other languages know")
+            raise TypeError(f"{kind} has no name that other languages know")
         if not MIN_SLOTS <= slots <= MAX_SLOTS:
             raise ValueError(f"{slots} slots, {MIN_SLOTS} to {MAX_SLOTS} are possible")
         if len(extent) > MAX_RANK:

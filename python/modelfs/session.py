@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from modelfs.dtypes import BY_NAME, name_of_numpy, numpy_dtype
+from modelfs.dtypes import dtype_of
 from modelfs.errors import ModelfsError, MountNotFound, NoRoom, SessionError
 from modelfs.keys import escape_path
 from modelfs.located import remember
@@ -108,7 +108,7 @@ class Session:
         shape = (shape,) if isinstance(shape, int) else tuple(int(n) for n in shape)
         if min(shape, default=0) < 0:
             raise ValueError(f"a tensor of shape {shape}: no dimension is negative")
-        kind = numpy_dtype(dtype) if isinstance(dtype, str) and dtype in BY_NAME else np.dtype(dtype)
+        kind, known = dtype_of(dtype)
         if kind.hasobject:
             raise TypeError(f"{kind} holds Python objects, which no other process has")
         if kind.names is not None and not name.endswith(".npy"):
@@ -127,7 +127,7 @@ class Session:
                 if header:
                     os.pwrite(fd, header, 0)
                 else:
-                    _describe(fd, path, shape, kind)
+                    _describe(fd, path, shape, known or kind.str)
                 memory = map_shared(fd, writable=True)
                 inode = os.fstat(fd).st_ino
                 os.rename(temporary, path)
@@ -297,18 +297,17 @@ def _component(name: str) -> str:
     return name
 
 
-def _describe(fd: int, path: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+def _describe(fd: int, path: str, shape: tuple[int, ...], dtype: str) -> None:
     """Notes what a file without a header is: as attributes, or beside it where files take none."""
-    name, extent = name_of_numpy(dtype) or dtype.str, json.dumps(shape, separators=(",", ":"))
     try:
-        os.setxattr(fd, _DTYPE, name.encode())
-        os.setxattr(fd, _SHAPE, extent.encode())
+        os.setxattr(fd, _DTYPE, dtype.encode())
+        os.setxattr(fd, _SHAPE, json.dumps(shape, separators=(",", ":")).encode())
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.EOPNOTSUPP):
             raise
         beside = _beside(path)
         with open(beside + ".new", "w") as file:
-            json.dump({"dtype": name, "shape": shape}, file)
+            json.dump({"dtype": dtype, "shape": shape}, file)
         os.rename(beside + ".new", beside)
 
 
@@ -322,8 +321,7 @@ def _described(fd: int, path: str) -> tuple[tuple[int, ...], np.dtype[Any]] | No
         except FileNotFoundError:
             return None
         name, shape = said["dtype"], said["shape"]
-    dtype = numpy_dtype(name) if name in BY_NAME else np.dtype(name)
-    return tuple(shape), dtype
+    return tuple(shape), dtype_of(name)[0]
 
 
 def _beside(path: str) -> str:

@@ -51,6 +51,27 @@ def test_types(place: Path, dtype: str) -> None:
         session.delete()
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_names_of_ml_dtypes(stand_in: StandIn, there: bool) -> None:
+    """Types that numpy lacks have their names before anybody has imported ml_dtypes, and where it is not installed."""
+    if there:
+        pytest.importorskip("ml_dtypes")
+    code = """
+if ARGS[0] == "False":
+    sys.modules["ml_dtypes"] = None
+assert sys.modules.get("ml_dtypes") is None
+session = modelfs.Session("ml", mount=MOUNT)
+for name, ours in (("bfloat16", "BF16"), ("float8_e4m3fn", "F8_E4M3")):
+    made = session.create(name, (2, 3), name)
+    assert made.dtype == session.open(name).dtype == session.create(ours, (2, 3), ours).dtype
+    assert made.dtype.name == (name if ARGS[0] == "True" else f"void{made.itemsize * 8}")
+    assert os.getxattr(session.path_of(name), "user.modelfs.dtype") == ours.encode()
+    with session.stream("s" + name, 2, name) as writer, session.stream("s" + name) as reader:
+        assert writer.dtype == reader.dtype == made.dtype
+"""
+    stand_in.run(code, there)
+
+
 def test_npy(place: Path) -> None:
     with modelfs.Session("npy", mount=place) as session:
         made = session.create("t.npy", (4, 3), np.float32)
