@@ -76,7 +76,7 @@ proto: setup build/tools/protoc-gen-go build/tools/protoc-gen-go-grpc ## write t
 	@scripts/proto
 
 .PHONY: lint lint-format lint-vet lint-vet-other lint-modules lint-golangci lint-python
-lint: lint-format lint-modules lint-vet lint-vet-other lint-golangci lint-python ## formatting, vet, modules, golangci-lint, ruff; writes nothing
+lint: lint-format lint-modules lint-vet lint-vet-other lint-golangci lint-python ## formatting, vet, modules, golangci-lint, ruff, mypy; writes nothing
 
 lint-format:
 	@bad=$$(find . \( -name .git -o -name .venv -o -name build \) -prune -o -name '*.go' -exec gofmt -l {} +); \
@@ -98,9 +98,10 @@ lint-golangci: build/tools/golangci-lint
 	GOLANGCI_LINT_CACHE=$(CURDIR)/build/golangci-cache build/tools/golangci-lint run
 
 lint-python: setup
-	@if [[ ! -x .venv/bin/ruff ]]; then echo 'ruff: not run, there is no .venv'; exit 0; fi; \
+	@if [[ ! -x .venv/bin/ruff ]]; then echo 'ruff and mypy: not run, there is no .venv'; exit 0; fi; \
 	.venv/bin/ruff check --no-cache --line-length 120 --extend-select $(RUFF) . && \
-	.venv/bin/ruff format --no-cache --check --line-length 120 --extend-exclude '*.md' .
+	.venv/bin/ruff format --no-cache --check --line-length 120 --extend-exclude '*.md' . && \
+	cd python && ../.venv/bin/mypy --cache-dir /dev/null
 
 .PHONY: vuln
 vuln: build/tools/govulncheck ## known vulnerabilities of what it is built from (asks vuln.go.dev)

@@ -20,14 +20,14 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
 import grpc
 
 from modelfs.client_channel import Tls
-from modelfs.client_core import Connect, Core, Pause, Read, Send, Step, Steps
+from modelfs.client_core import Connect, Core, Pause, Read, Send, Step
 from modelfs.client_errors import InferenceError, InferenceTimeout, NoServer
 from modelfs.client_result import Array, Result
 from modelfs.mountpoint import Mount
@@ -165,7 +165,7 @@ class Client:
         return _drive(self._core.ask(method, **fields))
 
 
-def _drive(steps: Steps[_T]) -> _T:
+def _drive(steps: Generator[Step | _T, Any, _T]) -> _T:
     """Does the steps of a call, up to its result; of a stream, up to the next result, or None."""
     try:
         step = next(steps)
@@ -178,7 +178,8 @@ def _drive(steps: Steps[_T]) -> _T:
                 step = steps.send(answer)
         return step
     except StopIteration as end:
-        return end.value
+        last: _T = end.value
+        return last
 
 
 def _do(step: Step) -> Any:  # noqa: ANN401 - what the step is for

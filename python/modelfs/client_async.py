@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Generator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ import grpc
 import grpc.aio
 
 from modelfs.client_channel import Tls
-from modelfs.client_core import Connect, Core, Pause, Read, Send, Step, Steps
+from modelfs.client_core import Connect, Core, Pause, Read, Send, Step
 from modelfs.client_result import Array, Result
 from modelfs.mountpoint import Mount
 
@@ -136,7 +136,7 @@ class AsyncClient:
         return await _drive(self._core.ask(method, **fields))
 
 
-async def _drive(steps: Steps[_T]) -> _T:
+async def _drive(steps: Generator[Step | _T, Any, _T]) -> _T:
     """As modelfs.client has it."""
     try:
         step = next(steps)
@@ -149,7 +149,8 @@ async def _drive(steps: Steps[_T]) -> _T:
                 step = steps.send(answer)
         return step
     except StopIteration as end:
-        return end.value
+        last: _T = end.value
+        return last
 
 
 async def _do(step: Step) -> Any:  # noqa: ANN401 - what the step is for

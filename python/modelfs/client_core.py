@@ -72,7 +72,8 @@ class Pause(Step):
 
 
 _T = TypeVar("_T")
-Steps = Generator[Step | Result, Any, _T]
+Steps = Generator[Step, Any, _T]
+Results = Generator[Step | Result, Any, _T]  # with the results of a stream between
 
 
 class Core:
@@ -131,13 +132,13 @@ class Core:
         name, deadline = self.named(model), self._deadline(timeout)
         return Call(self.references, name, inputs, outputs, parameters, priority, deadline, id, streamed)
 
-    def infer(self, call: Call) -> Steps[Result]:
+    def infer(self, call: Call) -> Results[Result]:
         with call:
             return (yield from self._repeat(call, self._attempt, once=call.to_files))
 
-    def stream(self, call: Call) -> Steps[None]:
+    def stream(self, call: Call) -> Results[Result | None]:
         with call:
-            yield from self._repeat(call, self._stream)
+            return (yield from self._repeat(call, self._stream))
 
     def ask(self, method: str, *, wait: bool = True, timeout: float | None = None, **fields: Any) -> Steps[Any]:  # noqa: ANN401 - a message
         """Any other call, by the names of the protocol, which a server answers at once."""
@@ -251,7 +252,7 @@ class Core:
             else:
                 return call.result(attempt, response)
 
-    def _stream(self, connection: Connection, call: Call) -> Steps[None]:
+    def _stream(self, connection: Connection, call: Call) -> Results[Result | None]:
         while True:
             attempt = call.attempt()
             stream = connection.stream(iter([attempt.request]), timeout=call.deadline.left(), metadata=self.metadata)
@@ -262,7 +263,7 @@ class Core:
                         raise streamed_error(message, response)
                     if response is not None and response.message.outputs:
                         yield call.result(attempt, response)
-                return
+                return None
             except (grpc.RpcError, InferenceError) as error:
                 failure = error if isinstance(error, InferenceError) else error_of(error)
                 if not call.refused(attempt, failure):
@@ -270,7 +271,9 @@ class Core:
             finally:
                 stream.cancel()
 
-    def _repeat(self, call: Call, attempt: Callable[[Connection, Call], Steps[_T]], once: bool = False) -> Steps[_T]:
+    def _repeat(
+        self, call: Call, attempt: Callable[[Connection, Call], Results[_T]], once: bool = False
+    ) -> Results[_T]:
         """Makes a call, and makes it again when the server was gone and is back, until something was answered."""
         for rounds in range(1, ROUNDS + 1):
             try:

@@ -16,7 +16,7 @@ _pool = descriptor_pool.DescriptorPool()
 for _file in descriptor_pb2.FileDescriptorSet.FromString(
     importlib.resources.files("modelfs").joinpath("inference.binpb").read_bytes()
 ).file:
-    _pool.Add(_file)  # type: ignore[attr-defined]
+    _pool.Add(_file)
 
 
 def _message(name: str) -> Any:  # noqa: ANN401 - a class made at run time

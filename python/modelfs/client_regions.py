@@ -89,7 +89,7 @@ class Regions:
         """The bytes of a region; it is given back when the last array of them is gone."""
         whole: Bytes = np.asarray(region.memory.base)  # what every view of it holds
         ended = weakref.finalize(whole, self.give, region)
-        ended.atexit = False  # type: ignore[misc] # the session goes with the process
+        ended.atexit = False  # the session goes with the process
         return whole[:nbytes]
 
     def close(self) -> None:

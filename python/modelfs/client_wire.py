@@ -91,7 +91,8 @@ def _read_varint(data: memoryview, at: int) -> tuple[int, int]:
 
 def _split(data: memoryview, field: int) -> tuple[bytes, list[Buffer]]:
     """The bytes of a field's values, where they lie, and the rest of a message."""
-    rest, found = [], []
+    rest: list[Buffer] = []
+    found: list[Buffer] = []
     at = run = 0
     while at < len(data):
         start = at

@@ -43,7 +43,7 @@ def remember(memory: Array, array: Array, path: str, inode: int) -> None:
         if _known.get(start) is found:
             del _known[start]
 
-    weakref.finalize(owner, forget).atexit = False  # type: ignore[misc]
+    weakref.finalize(owner, forget).atexit = False
 
 
 def locate(array: Array) -> str | None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import os
 import weakref
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,11 +31,12 @@ class Mapping:
     __slots__ = ("__array_interface__", "__weakref__")
 
     def __init__(self, address: int, size: int, writable: bool) -> None:
-        self.__array_interface__ = {"version": 3, "typestr": "|u1", "shape": (size,), "data": (address, not writable)}
+        where = (address, not writable)
+        self.__array_interface__: dict[str, Any] = {"version": 3, "typestr": "|u1", "shape": (size,), "data": where}
 
     @property
     def address(self) -> int:
-        return self.__array_interface__["data"][0]
+        return int(self.__array_interface__["data"][0])
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -75,5 +77,5 @@ def _map(fd: int, size: int, protection: int, flags: int, writable: bool = True)
         raise OSError(code, f"cannot map {size} bytes: {os.strerror(code)}")
     memory = Mapping(address, size, writable)
     unmap = weakref.finalize(memory, _munmap, address, size)
-    unmap.atexit = False  # type: ignore[misc] # the process's end unmaps all, after everybody's last look
+    unmap.atexit = False  # the process's end unmaps all, after everybody's last look
     return np.asarray(memory)

@@ -211,7 +211,7 @@ def _reduce_array(a: Array) -> Any:  # noqa: ANN401
     if a.dtype.itemsize == 0 or a.dtype.isbuiltin == 2:
         return NotImplemented
     order = "C" if a.flags.c_contiguous or not a.flags.f_contiguous else "F"
-    flat = (np.ascontiguousarray(a) if order == "C" else a.T).reshape(-1).view(np.uint8)
+    flat: Any = (np.ascontiguousarray(a) if order == "C" else a.T).reshape(-1).view(np.uint8)
     # Of the array, not of its memoryview: one that is collected as a part of a cycle, which a pickler is, while
     # the buffer exports it, brings the process down (CPython clears what the buffer then releases).
     return _array_of, (pickle.PickleBuffer(flat), a.dtype, a.shape, order)
@@ -224,7 +224,7 @@ def _array_of(buffer: memoryview, dtype: np.dtype[Any], shape: tuple[int, ...], 
 def _cloud_pickler() -> type[_Pickler] | None:
     """The pickler of functions and classes that no module has, if cloudpickle is there."""
     try:
-        import cloudpickle  # type: ignore[import-untyped]
+        import cloudpickle
     except ImportError:
         return None
 

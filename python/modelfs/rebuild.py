@@ -128,7 +128,7 @@ def _views(memory: Bytes, table: Table, payload: int, made: list[Any]) -> None:
                 flat = torch.frombuffer(memory, dtype=torch.uint8, count=size, offset=payload + offset)
                 storages[at] = flat.untyped_storage()
             else:
-                storages[at] = torch.UntypedStorage(0)  # type: ignore[no-untyped-call]
+                storages[at] = torch.UntypedStorage(0)
         return storages[at]
 
     for number, at, name, shape, stride, offset, flags in table.views:
@@ -144,5 +144,5 @@ def _views(memory: Bytes, table: Table, payload: int, made: list[Any]) -> None:
             made[own] = storage(at)
     for number, at, name in table.typed:
         dtype = getattr(torch, name)
-        typed = torch.TypedStorage(wrap_storage=storage(at), dtype=dtype, _internal=True)  # type: ignore[no-untyped-call]
+        typed = torch.TypedStorage(wrap_storage=storage(at), dtype=dtype, _internal=True)
         made[number] = typed

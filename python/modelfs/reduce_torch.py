@@ -119,7 +119,7 @@ def _reduce_script(o: Any, copies: list[str]) -> Any:  # noqa: ANN401
 def _load_script(data: Any) -> Any:  # noqa: ANN401
     import torch
 
-    loaded = torch.jit.load(io.BytesIO(data))  # type: ignore[no-untyped-call]
+    loaded = torch.jit.load(io.BytesIO(data))
     _say_copy(getattr(loaded, "original_name", type(loaded).__name__))
     return loaded
 

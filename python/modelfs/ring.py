@@ -196,9 +196,9 @@ class Ring:
     def __init__(self, layout: Layout, memory: Bytes) -> None:
         self.layout = layout
         self.slots = layout.slots
-        self.longs = memoryview(memory[: layout.header]).cast("Q")  # type: ignore[arg-type] # an array is a buffer
+        self.longs = memory[: layout.header].data.cast("Q")
         self._memory = memory
-        self._words = memoryview(memory[: layout.header]).cast("I")  # type: ignore[arg-type]
+        self._words = memory[: layout.header].data.cast("I")
         self._wake = memory.ctypes.data + 4 * _WAKE
         self._pause = 0.0  # the last one; 0 while the system can wait for a word
         self._arrays: dict[int, Array] = {}

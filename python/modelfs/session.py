@@ -62,9 +62,9 @@ class Session:
         self._close: weakref.finalize[[int], Session] | None = None
         try:
             self._hold()
-        except FileNotFoundError as error:
-            if not os.path.isdir(self.mount.path("sessions")):
-                raise self._error("open", error) from error
+        except SessionError as error:
+            if error.errno != errno.ENOENT:
+                raise
 
     def make(self) -> None:
         """Makes the folder if it is not there, for who writes files there himself."""
@@ -85,7 +85,7 @@ class Session:
     def _hold(self) -> None:
         """Keeps the folder open, with the settings of this object."""
         self.close()
-        with self._explained("open", FileNotFoundError):
+        with self._explained("open"):
             fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
         self._close = weakref.finalize(self, os.close, fd)
         for attribute, value in self._settings.items():
@@ -223,12 +223,11 @@ class Session:
         return 0, *described, "C"
 
     @contextlib.contextmanager
-    def _explained(self, what: str, *but: type[OSError]) -> Iterator[None]:
-        """Errors as those of this package, but for some that the caller looks at."""
+    def _explained(self, what: str) -> Iterator[None]:
         try:
             with self.mount.explained():
                 yield
-        except (ModelfsError, *but):
+        except ModelfsError:
             raise
         except OSError as error:
             raise self._error(what, error) from error

@@ -60,7 +60,7 @@ class Stream:
         self._ring = Ring(layout, memory)
         self._open = True
         self._release = weakref.finalize(self, os.close, fd)
-        self._release.atexit = False  # type: ignore[misc] # the process's end closes it
+        self._release.atexit = False  # the process's end closes it
 
     @staticmethod
     def create(

@@ -150,7 +150,8 @@ class Tensor:
             shape = (*shape[:-1], self.nbytes // rows) if rows else (0,)
         if not self.nbytes:
             return np.empty(shape, dtype)
-        if self._strides is None or self.is_block_type:
-            return np.ndarray(shape, dtype, memory, offset)
-        steps = tuple(s * dtype.itemsize for s in self._strides)
-        return np.ndarray(shape, dtype, memory, offset, steps)
+        steps = None
+        if self._strides is not None and not self.is_block_type:
+            steps = tuple(s * dtype.itemsize for s in self._strides)
+        array: Array = np.ndarray(shape, dtype, memory, offset, steps)
+        return array
