@@ -37,11 +37,16 @@ from modelfs.tensor import Tensor
 if TYPE_CHECKING:
     from modelfs.client import Client
     from modelfs.client_async import AsyncClient
+    from modelfs.client_channel import Tls
+    from modelfs.client_errors import InferenceError, InferenceTimeout, NoServer
+    from modelfs.client_result import Result
 
 __all__ = [
     "AsyncClient",
     "Capabilities",
     "Client",
+    "InferenceError",
+    "InferenceTimeout",
     "Model",
     "ModelBusy",
     "ModelError",
@@ -50,14 +55,17 @@ __all__ = [
     "Mount",
     "MountNotFound",
     "NoRoom",
+    "NoServer",
     "NotShareable",
     "Overrun",
     "Registry",
+    "Result",
     "Session",
     "SessionError",
     "Stream",
     "StreamError",
     "Tensor",
+    "Tls",
     "UnreadableObject",
     "UntrustedObject",
     "__version__",
@@ -69,10 +77,18 @@ __all__ = [
     "tensors_of",
 ]
 
-_LATER = {"Client": "modelfs.client", "AsyncClient": "modelfs.client_async"}
+_LATER = {
+    "AsyncClient": "modelfs.client_async",
+    "Client": "modelfs.client",
+    "InferenceError": "modelfs.client_errors",
+    "InferenceTimeout": "modelfs.client_errors",
+    "NoServer": "modelfs.client_errors",
+    "Result": "modelfs.client_result",
+    "Tls": "modelfs.client_channel",
+}
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - one of two classes
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - a class
     """The clients need grpcio, which is imported when they are."""
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

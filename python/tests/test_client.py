@@ -17,7 +17,9 @@ pytest.importorskip("grpc")
 
 from google.protobuf.message import DecodeError
 
+import modelfs
 from modelfs.client_channel import Tls, service_config
+from modelfs.client_errors import NoServer
 from modelfs.client_messages import ModelInferRequest, ModelInferResponse, ModelStreamInferResponse, set_parameters
 from modelfs.client_regions import _size_for
 from modelfs.client_tensors import Tensor, array_of, array_of_contents, decode_strings, encode_strings
@@ -42,6 +44,15 @@ def test_import_without_grpc() -> None:
     assert "pip install 'modelfs[client]'" in python(missing)
 
 
+def test_names_of_the_package() -> None:
+    """What README.md speaks of is there, and only imported when it is asked for."""
+    for name in ("Client", "AsyncClient", "InferenceError", "InferenceTimeout", "NoServer", "Result", "Tls"):
+        assert name in modelfs.__all__ and getattr(modelfs, name).__name__ == name
+    assert modelfs.NoServer is NoServer and all(hasattr(modelfs, name) for name in modelfs.__all__)
+    with pytest.raises(AttributeError, match="nothing"):
+        modelfs.nothing  # noqa: B018
+
+
 @pytest.mark.parametrize("first", ["tritonclient.grpc", "modelfs.client"])
 def test_with_tritonclient(first: str) -> None:
     """Both have messages of the same names, and live in one process."""
@@ -50,6 +61,7 @@ def test_with_tritonclient(first: str) -> None:
     code = f"""
 import {first}, {second}, numpy as np
 import tritonclient.grpc as triton
+from modelfs.client_errors import NoServer
 from modelfs.client_messages import ModelInferRequest
 theirs = triton.InferInput("a", [2], "FP32"); theirs.set_data_from_numpy(np.zeros(2, np.float32))
 ours = ModelInferRequest(model_name="m"); ours.inputs.add(name="a", datatype="FP32", shape=[2])
