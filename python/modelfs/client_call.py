@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,7 +24,7 @@ from modelfs.client_errors import InferenceError
 from modelfs.client_messages import ModelInferRequest, parameters_of, set_parameters
 from modelfs.client_regions import Region, Regions
 from modelfs.client_result import Result
-from modelfs.client_tensors import Array, Tensor, array_of, array_of_contents
+from modelfs.client_tensors import Array, Tensor, array_of, array_of_contents, datatype_of
 from modelfs.client_wire import Buffer, Request, Response
 from modelfs.located import locate
 from modelfs.mountpoint import Mount
@@ -134,7 +135,7 @@ class Call:
         if priority is not None:
             self.values["priority"] = priority
         if timeout is not None:
-            self.values["timeout"] = max(int(timeout * 1e6), 1)
+            self.values["timeout"] = _sooner(self.values.get("timeout"), max(int(timeout * 1e6), 1))
         self.id, self.streamed = id, streamed
         self.inline = not references.possible
         if self.inline and references.wanted and any(t.nbytes >= THRESHOLD for t in self.tensors.values()):
@@ -209,7 +210,7 @@ class Call:
                     arrays[name] = array_of(out.datatype, out.shape, data)
                     sizes[name] = nbytes
                 elif name in self.files and "modelfs_path" in out.parameters:
-                    arrays[name] = self.files[name][1]
+                    arrays[name] = _placed(name, out, self.files[name][1])
                 elif i < len(raw):
                     arrays[name] = array_of(out.datatype, out.shape, raw[i])
                     sizes[name] = len(raw[i])
@@ -298,3 +299,20 @@ class Call:
             if self.references.always:
                 raise
             self.references.fall_back()
+
+
+def _sooner(asked: Any, ours: int) -> Any:  # noqa: ANN401 - a parameter
+    """The parameter timeout, in µs: that of the call, unless the caller asked for less. 0 is none; of what is no number
+    the server says so."""
+    return asked if asked and not (isinstance(asked, int) and asked > ours) else ours
+
+
+def _placed(name: str, out: Any, array: Array) -> Array:  # noqa: ANN401 - a message
+    """An output that went to an array of the caller's, in the shape that was answered."""
+    shape = tuple(out.shape)
+    if out.datatype != datatype_of(array.dtype) or math.prod(shape) > array.size:
+        raise InferenceError(
+            "INVALID_ARGUMENT",
+            f"output {name!r} is {out.datatype} of {shape}: it went to an array of {array.dtype} of {array.shape}",
+        )
+    return array if shape == array.shape else array.reshape(-1)[: math.prod(shape)].reshape(shape)

@@ -54,6 +54,11 @@ def dtype_of(datatype: str) -> np.dtype[Any]:
         raise TypeError(f"{datatype!r} is no datatype that numpy has") from None
 
 
+def datatype_of(dtype: np.dtype[Any]) -> str | None:
+    """The datatype of numpy's type of fixed size; None if the protocol has none."""
+    return _BY_NUMPY.get(dtype)
+
+
 class Tensor:
     """An input: its datatype and shape, and either an array of its elements or the bytes of BYTES."""
 
@@ -79,7 +84,7 @@ class Tensor:
             return
         if array.dtype.byteorder == ">":
             array = array.astype(array.dtype.newbyteorder("<"))
-        datatype = _BY_NUMPY.get(array.dtype)
+        datatype = datatype_of(array.dtype)
         if datatype is None:
             raise TypeError(f"input {name!r} is {array.dtype}, which the protocol does not have")
         self.datatype = datatype

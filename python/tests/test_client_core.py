@@ -18,7 +18,7 @@ grpc = pytest.importorskip("grpc")
 from modelfs import client, client_async, client_core, client_deadline
 from modelfs.client_core import Connect, Core, Pause, Read, Send, Step
 from modelfs.client_errors import InferenceError, InferenceTimeout, NoServer
-from modelfs.client_messages import UNARY, ModelInferResponse
+from modelfs.client_messages import UNARY, ModelInferResponse, parameters_of
 from modelfs.client_result import Result
 from modelfs.client_wire import Response
 from modelfs.mountpoint import Mount
@@ -201,6 +201,22 @@ def test_nobody_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     names, _ = play(core.infer(call_of(core)), [None, None], ended=False)
     assert names == ["pause 0.05", "pause 0.1", "pause 0.2"]
     assert play(core.ready(None), []) == ([], False)
+
+
+def test_timeout_of_a_request() -> None:
+    """The parameter, in microseconds, is the caller's, unless the call's time is over before."""
+    for timeout, asked, want in (
+        (2.0, None, 2_000_000),
+        (2.0, 5, 5),
+        (2.0, 3_000_000, 2_000_000),
+        (2.0, 0, 2_000_000),
+        (2.0, "soon", "soon"),
+        (None, 5, 5),
+    ):
+        core = core_of(timeout)
+        call = core.call({}, None, None, None if asked is None else {"timeout": asked}, None, None, "")
+        got = parameters_of(call.attempt().request.message.parameters)["timeout"]
+        assert got == want or (want == 2_000_000 and 1_000_000 < got <= want)
 
 
 def test_loading_a_model_ends() -> None:

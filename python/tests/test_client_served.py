@@ -173,6 +173,13 @@ def test_arrays_of_sessions(server: Serving, point: Path) -> None:
             np.testing.assert_array_equal(client.infer({"x": other})["x"], other)
         session.create("frame.npy", LARGE.shape, np.uint8)  # another file of the name: the old one is nameless now
         np.testing.assert_array_equal(client.infer({"x": frame})["x"], LARGE)
+        counted = session.create("counted", (5,), np.int32)
+        result = client.infer({"x": np.int32([[1, 2]])}, {"x": counted})["x"]
+        assert result.tolist() == [[1, 2]] and np.shares_memory(result, counted), "another shape, and there is room"
+        with pytest.raises(InferenceError, match=r"output 'x' is FP32 of \(4,\): .* array of int32 of \(5,\)"):
+            client.infer({"x": np.ones(4, np.float32)}, {"x": counted})
+        with pytest.raises(InferenceError):
+            client.infer({"x": np.arange(6, dtype=np.int32)}, {"x": counted})
         with pytest.raises(ValueError, match="array of a session"):
             client.infer({"x": frame}, {"x": np.zeros_like(LARGE)})
         assert client.fallbacks == 0
