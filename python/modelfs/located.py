@@ -62,6 +62,7 @@ def locate(array: Array) -> str | None:
         or found.address != array.__array_interface__["data"][0]
         or found.shape != array.shape
         or found.dtype != array.dtype
+        or not array.flags.c_contiguous  # such as the transposed one of a square
     ):
         return None
     try:

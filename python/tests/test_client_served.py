@@ -180,8 +180,10 @@ def test_arrays_of_sessions(server: Serving, point: Path) -> None:
             client.infer({"x": np.ones(4, np.float32)}, {"x": counted})
         with pytest.raises(InferenceError):
             client.infer({"x": np.arange(6, dtype=np.int32)}, {"x": counted})
-        with pytest.raises(ValueError, match="array of a session"):
-            client.infer({"x": frame}, {"x": np.zeros_like(LARGE)})
+        square = session.create("square", (3, 3), np.uint8)
+        for elsewhere in (np.zeros_like(square), square.T):
+            with pytest.raises(ValueError, match="array of a session"):
+                client.infer({"x": square}, {"x": elsewhere})
         assert client.fallbacks == 0
         session.delete()
 
