@@ -155,11 +155,12 @@ class Core:
         yield from self._send(method, fields, limit, wait=limit is not None)
 
     def _send(self, method: str, fields: dict[str, Any], limit: float | None, wait: bool) -> Steps[Any]:
+        deadline, connection = Deadline(limit), self.connection()
+        stub, request = connection.unary(method), UNARY[method][0](**fields)
         try:
-            stub, request = self.connection().unary(method), UNARY[method][0](**fields)
             return (yield Send(stub, request, self.metadata, limit, wait))
         except grpc.RpcError as error:
-            raise error_of(error) from None
+            raise error_of(error, connection.address, deadline.passed) from None
 
     def ready(self, model: str | None) -> Steps[bool]:
         name = model or self.model
@@ -243,7 +244,7 @@ class Core:
                 response = yield Send(stub, attempt.request, self.metadata, call.deadline.left())
             except grpc.RpcError as error:
                 attempt.end()
-                failure = error_of(error)
+                failure = error_of(error, connection.address, call.deadline.passed)
                 if not call.refused(attempt, failure):
                     raise failure from None
             except BaseException:  # interrupted, or cancelled
@@ -265,7 +266,9 @@ class Core:
                         yield call.result(attempt, response)
                 return None
             except (grpc.RpcError, InferenceError) as error:
-                failure = error if isinstance(error, InferenceError) else error_of(error)
+                failure = error
+                if isinstance(error, grpc.RpcError):
+                    failure = error_of(error, connection.address, call.deadline.passed)
                 if not call.refused(attempt, failure):
                     raise failure from None
             finally:

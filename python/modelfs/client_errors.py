@@ -31,9 +31,13 @@ class NoServer(InferenceError):
         super().__init__("UNAVAILABLE", message)
 
 
-def error_of(error: grpc.RpcError) -> InferenceError:
-    """gRPC's error as one of these."""
-    return _error(error.code().name, error.details() or "")
+def error_of(error: grpc.RpcError, address: str, passed: float | None) -> InferenceError:
+    """gRPC's error as one of these, of a call to an address; passed: the seconds that it had, if they are over. A
+    server that was quicker to see that has cancelled the call, which is the same to who made it."""
+    code, details = error.code().name, error.details() or ""
+    if passed is not None and code in ("DEADLINE_EXCEEDED", "CANCELLED"):
+        return InferenceTimeout("DEADLINE_EXCEEDED", f"{address} has not answered within {passed:g} s")
+    return _error(code, details)
 
 
 def streamed_error(message: str, response: Any) -> InferenceError:  # noqa: ANN401 - a Response, or None

@@ -190,6 +190,34 @@ def test_patience(monkeypatch: pytest.MonkeyPatch) -> None:
         assert caught.type is kind and abs(now - end) <= client_deadline.MOST_PAUSE + 1e-6
 
 
+def test_timeouts_say_of_whom(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And how long they were, whoever was first to see that the time was over; a server may say it earlier."""
+    now = 0.0
+    monkeypatch.setattr(client_deadline, "time", SimpleNamespace(monotonic=lambda: now))
+    over, queued = "DEADLINE_EXCEEDED: unix:a has not answered within 3 s", "DEADLINE_EXCEEDED: broken"
+    for took, code, want in (
+        (3.0, "DEADLINE_EXCEEDED", over),
+        (2.99, "CANCELLED", over),
+        (1.0, "DEADLINE_EXCEEDED", queued),
+        (1.0, "CANCELLED", "CANCELLED: broken"),
+        (3.0, "INTERNAL", "INTERNAL: broken"),
+    ):
+        core = core_of(3.0)
+        for make in (
+            lambda core=core: core.infer(call_of(core)),
+            lambda core=core: core.stream(call_of(core, streamed=True)),
+            lambda core=core: core.ask("ServerMetadata"),
+        ):
+            now = 0.0
+            steps = make()
+            next(steps)
+            now = took
+            with pytest.raises(InferenceError) as caught:
+                steps.throw(Failure(code))
+            assert str(caught.value) == want
+            assert isinstance(caught.value, InferenceTimeout) == want.startswith("DEADLINE")
+
+
 def test_nobody_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server may come."""
 
