@@ -138,8 +138,9 @@ class Call:
             self.values["timeout"] = _sooner(self.values.get("timeout"), max(int(timeout * 1e6), 1))
         self.id, self.streamed = id, streamed
         self.inline = not references.possible
+        self._fell_back = False
         if self.inline and references.wanted and any(t.nbytes >= THRESHOLD for t in self.tensors.values()):
-            references.fall_back()
+            self._fall_back()
         self.refusal: InferenceError | None = None  # of the references that it had
         self.answered = False
         self._sent: list[Region] = []  # of inputs
@@ -222,7 +223,7 @@ class Call:
             for region in attempt.regions.values():  # nothing came there
                 region.remove()
         if self.refusal is not None:
-            self.references.fall_back()
+            self._fall_back()
             if self.refusal.code in _NEVER:
                 self.references.possible = False
         elif not self.streamed and not self.inline:
@@ -298,6 +299,12 @@ class Call:
         except OSError:
             if self.references.always:
                 raise
+            self._fall_back()
+
+    def _fall_back(self) -> None:
+        """Counts the call, once."""
+        if not self._fell_back:
+            self._fell_back = True
             self.references.fall_back()
 
 

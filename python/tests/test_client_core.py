@@ -16,6 +16,7 @@ import pytest
 grpc = pytest.importorskip("grpc")
 
 from modelfs import client, client_async, client_core, client_deadline
+from modelfs.client_call import THRESHOLD, Call, References
 from modelfs.client_core import Connect, Core, Pause, Read, Send, Step
 from modelfs.client_errors import InferenceError, InferenceTimeout, NoServer
 from modelfs.client_messages import UNARY, ModelInferResponse, parameters_of
@@ -245,6 +246,27 @@ def test_timeout_of_a_request() -> None:
         call = core.call({}, None, None, None if asked is None else {"timeout": asked}, None, None, "")
         got = parameters_of(call.attempt().request.message.parameters)["timeout"]
         assert got == want or (want == 2_000_000 and 1_000_000 < got <= want)
+
+
+def test_fallbacks_count_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not what of them went inline, nor how often."""
+
+    def no_room(_: References) -> None:
+        raise OSError(28, "no room")
+
+    monkeypatch.setattr(References, "regions", no_room)
+    references, large = References("auto", object.__new__(Mount)), np.zeros(THRESHOLD, np.uint8)
+    for _ in range(2):
+        call = Call(references, "m", {"a": large, "b": large}, None, None, None, client_deadline.Deadline(None))
+        attempt = call.attempt()
+        assert len(attempt.request.raw) == 2
+        call.attempt()
+        call.referring = True
+        assert call.refused(attempt, InferenceError("NOT_FOUND", "another mount"))
+        call.attempt()
+        call.result(attempt, ANSWER)
+        references.possible = True
+    assert references.fallbacks == 2
 
 
 def test_loading_a_model_ends() -> None:
