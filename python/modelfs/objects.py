@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime
 import errno
 import inspect
 import os
@@ -28,13 +27,12 @@ from modelfs.mapping import Bytes, map_private
 from modelfs.mountpoint import ENVIRONMENT, Mount
 from modelfs.pickling import Skeleton, skeleton_of
 from modelfs.tensor import Tensor
+from modelfs.ttl import ATTRIBUTE, TTL, seconds_of, text_of
 
 T = TypeVar("T")
 MountLike = str | os.PathLike[str] | Mount | None
 Ident = tuple[object, ...]  # what a call is known by in this process
-TTL = float | datetime.timedelta | None
 
-_TTL = "user.modelfs.ttl"
 _UNFINISHED = ".tmp"  # how the name of a file ends that is being written
 _LOAD_FN = 2  # where the identity of load_fn is in what a call is known by
 
@@ -48,7 +46,7 @@ def get_or_load(
     load_fn: Callable[[], T],
     *,
     mount: MountLike = None,
-    ttl: TTL = None,
+    ttl: TTL | None = None,
     trust: str = "owner",
     version: str | int | None = None,
     required: bool = False,
@@ -84,7 +82,7 @@ async def aget_or_load(
     load_fn: Callable[[], T] | Callable[[], Awaitable[T]],
     *,
     mount: MountLike = None,
-    ttl: TTL = None,
+    ttl: TTL | None = None,
     trust: str = "owner",
     version: str | int | None = None,
     required: bool = False,
@@ -96,12 +94,11 @@ async def aget_or_load(
     ident = _ident(key, version, load_fn, mount)
     if ident in _flights.loaded and not (required and _forget_private(ident)):
         return cast(T, _flights.loaded[ident])
-    load = cast(Callable[[], T], load_fn)
-    if inspect.iscoroutinefunction(load_fn):
-        loop = asyncio.get_running_loop()
+    loop = asyncio.get_running_loop()
 
-        def load() -> T:
-            return cast(T, asyncio.run_coroutine_threadsafe(load_fn(), loop).result())
+    def load() -> T:
+        made = load_fn()
+        return asyncio.run_coroutine_threadsafe(made, loop).result() if inspect.iscoroutine(made) else cast(T, made)
 
     job = _Job(key, load, mount, ttl, trust, version, required, ident)
     return cast(T, await _flights.arun(ident, job.run))
@@ -160,7 +157,7 @@ class _Job:
     key: str
     load_fn: Callable[[], object]
     mount: MountLike
-    ttl: TTL
+    ttl: TTL | None
     trust: str
     version: str | int | None
     required: bool
@@ -169,11 +166,13 @@ class _Job:
     def run(self) -> object:
         if self.trust != "owner":
             raise ValueError(f'trust={self.trust!r}: there is "owner" only, what this user or root wrote')
+        if self.ttl is not None:
+            seconds_of(self.ttl)  # what is wrong with it is said before anything is loaded
         try:
             mount = self.mount if isinstance(self.mount, Mount) else Mount.find(self.mount)
             folder = objects_folder(mount)
         except MountNotFound as error:
-            return self._alone(self.load_fn, error)
+            return self._alone(self._made, error)
         name = keys.object_path(self.key, keys.digest(self.ident[_LOAD_FN], self.version))
         path = os.path.join(folder.path, name)
         with folder:
@@ -186,7 +185,7 @@ class _Job:
         try:
             os.makedirs(folder, 0o700, exist_ok=True)
         except OSError as error:
-            return self._alone(self.load_fn, MountNotFound(error.errno, f"cannot write to {folder}: {error.strerror}"))
+            return self._alone(self._made, MountNotFound(error.errno, f"cannot write to {folder}: {error.strerror}"))
         with locked(stem + ".lock") as lock:
             found = attach(path)
             if found is None:
@@ -196,7 +195,7 @@ class _Job:
             return found[0]
 
     def _publish(self, mount: Mount, path: str, stem: str) -> object:
-        made = self.load_fn()
+        made = self._made()
         skeleton = skeleton_of(made)
         try:
             _write(path, f"{stem}.{secrets.token_hex(8)}{_UNFINISHED}", made, skeleton, self.ttl)
@@ -213,6 +212,13 @@ class _Job:
         if not in_place:
             made = _load_mapped(memory, path)  # what cannot be rebound is what the others get
         rebind.return_memory()
+        return made
+
+    def _made(self) -> object:
+        made = self.load_fn()
+        if inspect.iscoroutine(made):
+            made.close()
+            raise TypeError(f"the load_fn of {self.key!r} is a coroutine function: use `await modelfs.aget_or_load(…)`")
         return made
 
     def _alone(self, load: Callable[[], object], why: ModelfsError) -> object:
@@ -261,11 +267,15 @@ def attach(path: str, folder: trusting.Folder | None = None) -> tuple[object] | 
 def _load_mapped(memory: Bytes, path: str) -> object:
     try:
         return rebuild.load(memory)
-    except Exception as error:
-        raise UnreadableObject(
-            f"{path}: {type(error).__name__}: {error}. What made the object has modules or versions that this process "
-            "lacks; import the same, or give another version="
-        ) from error
+    except (ImportError, AttributeError) as error:
+        why = "What made the object has modules or versions that this process lacks: import the same"
+        cause: Exception = error
+    except Exception as error:  # noqa: BLE001 - unpickling raises anything
+        why = (
+            "The file is damaged, or of other versions than this process has: remove it, and the object is loaded again"
+        )
+        cause = error
+    raise UnreadableObject(f"{path}: {type(cause).__name__}: {cause}. {why}, or give another version=") from cause
 
 
 def _remove_unfinished(stem: str) -> None:
@@ -277,15 +287,14 @@ def _remove_unfinished(stem: str) -> None:
                 os.unlink(os.path.join(folder, entry))
 
 
-def _write(path: str, unfinished: str, made: object, skeleton: Skeleton, ttl: TTL) -> None:
+def _write(path: str, unfinished: str, made: object, skeleton: Skeleton, ttl: TTL | None) -> None:
     """Makes the file under a temporary name and gives it its own when it is whole."""
     fd = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         try:
             publish.write(fd, made, skeleton)
             if ttl is not None:
-                seconds = ttl.total_seconds() if isinstance(ttl, datetime.timedelta) else float(ttl)
-                os.setxattr(fd, _TTL, f"{seconds:g}".encode())
+                os.setxattr(fd, ATTRIBUTE, text_of(ttl))
         finally:
             os.close(fd)
         os.rename(unfinished, path)

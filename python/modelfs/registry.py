@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from modelfs.errors import ModelBusy, ModelError, ModelNotFound
 from modelfs.mountpoint import Mount
+from modelfs.ttl import TTL, text_of
 
 _PREFIX = "user.modelfs."
 
@@ -157,10 +158,9 @@ class Registry:
     def unpin(self, name: str) -> None:
         self._set(name, "pinned", "0")
 
-    def set_ttl(self, name: str, ttl: float | datetime.timedelta) -> None:
+    def set_ttl(self, name: str, ttl: TTL) -> None:
         """How long a model stays when nobody uses it; 0: until the room is needed."""
-        seconds = ttl.total_seconds() if isinstance(ttl, datetime.timedelta) else float(ttl)
-        self._set(name, "ttl", f"{seconds:f}")
+        self._set(name, "ttl", text_of(ttl).decode())
 
     def sessions(self) -> list[str]:
         """The sessions that there are."""

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import errno
 import json
 import math
@@ -26,11 +25,12 @@ from modelfs.mapping import Bytes, map_shared
 from modelfs.mountpoint import Mount
 from modelfs.ring import Layout
 from modelfs.stream import Stream, StreamReader, StreamWriter
+from modelfs.ttl import ATTRIBUTE, TTL, text_of
 
 Array = np.ndarray[Any, Any]
 Size = int | str
 
-_QUOTA, _TTL = "user.modelfs.quota", "user.modelfs.ttl"
+_QUOTA = "user.modelfs.quota"
 _DTYPE, _SHAPE = "user.modelfs.dtype", "user.modelfs.shape"
 _MAGIC = b"\x93NUMPY"
 _UNITS = {"": 1, "B": 1, "KIB": 1 << 10, "MIB": 1 << 20, "GIB": 1 << 30, "TIB": 1 << 40}
@@ -51,7 +51,7 @@ class Session:
         name: str,
         *,
         quota: Size | None = None,
-        ttl: float | datetime.timedelta | None = None,
+        ttl: TTL | None = None,
         mode: int = 0o700,
         mount: str | os.PathLike[str] | Mount | None = None,
     ) -> None:
@@ -89,8 +89,8 @@ class Session:
             fd = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
         self._close = weakref.finalize(self, os.close, fd)
         for attribute, value in self._settings.items():
-            with self._explained(f"set {attribute.rpartition('.')[2]}={value} of"):
-                os.setxattr(fd, attribute, value.encode())
+            with self._explained(f"set {attribute.rpartition('.')[2]}={value.decode()} of"):
+                os.setxattr(fd, attribute, value)
 
     def __repr__(self) -> str:
         return f"<modelfs.Session {self.name} at {self.path}>"
@@ -273,16 +273,13 @@ def _parse_size(size: str) -> int:
         raise ValueError(f"{size!r} is no size: say it as 1073741824, 512MiB or 1GiB") from None
 
 
-def _settings(quota: Size | None, ttl: float | datetime.timedelta | None) -> dict[str, str]:
+def _settings(quota: Size | None, ttl: TTL | None) -> dict[str, bytes]:
     """The attributes of a session's folder that were asked for."""
     settings = {}
     if quota is not None:
-        settings[_QUOTA] = str(size_of(quota))
+        settings[_QUOTA] = str(size_of(quota)).encode()
     if ttl is not None:
-        seconds = ttl.total_seconds() if isinstance(ttl, datetime.timedelta) else float(ttl)
-        if not seconds >= 0:
-            raise ValueError(f"a ttl of {seconds:g} seconds: it cannot be negative")
-        settings[_TTL] = f"{seconds:f}"
+        settings[ATTRIBUTE] = text_of(ttl)
     return settings
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import os
 import signal
 import stat
@@ -102,6 +103,29 @@ def test_load_fn_may_be_a_coroutine_function(stand_in: StandIn) -> None:
 
     found = asyncio.run(modelfs.aget_or_load("k", load, mount=stand_in.point))
     assert found["w"].sum() == 3
+
+
+class Loader:
+    """What is no coroutine function, and gives a coroutine."""
+
+    async def __call__(self) -> dict[str, np.ndarray]:
+        return {"w": np.ones(3)}
+
+
+def test_load_fn_may_give_a_coroutine(stand_in: StandIn) -> None:
+    found = asyncio.run(modelfs.aget_or_load("k", Loader(), mount=stand_in.point))
+    assert found["w"].sum() == 3
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.filterwarnings("ignore:.* by this process for itself:RuntimeWarning")
+def test_a_coroutine_is_no_object(stand_in: StandIn, tmp_path: Path, shared: bool) -> None:
+    async def load() -> dict[str, np.ndarray]:
+        raise AssertionError
+
+    for load_fn in (load, Loader()):
+        with pytest.raises(TypeError, match="load_fn of 'k' is a coroutine function: .*aget_or_load"):
+            modelfs.get_or_load("k", load_fn, mount=stand_in.point if shared else tmp_path)
 
 
 def test_what_it_raises_goes_to_its_caller_and_another_takes_over(stand_in: StandIn) -> None:
@@ -371,7 +395,14 @@ def test_no_room(stand_in: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_ttl_is_told(stand_in: StandIn) -> None:
     modelfs.get_or_load("k", lambda: np.ones(3), mount=stand_in.point, ttl=90)
     (file,) = stand_in.files()
-    assert os.getxattr(file, "user.modelfs.ttl") == b"90"
+    assert float(os.getxattr(file, "user.modelfs.ttl")) == 90
+
+
+@pytest.mark.parametrize("ttl", [-1, float("nan"), float("inf"), datetime.timedelta(days=-1)])
+def test_wrong_ttl(stand_in: StandIn, ttl: Any) -> None:  # noqa: ANN401
+    with pytest.raises(ValueError, match="0 or more"):
+        modelfs.get_or_load("k", pytest.fail, mount=stand_in.point, ttl=ttl)
+    assert not stand_in.files()
 
 
 def test_trust_is_owner(stand_in: StandIn) -> None:
@@ -395,6 +426,27 @@ modelfs.get_or_load("k", lambda: [Mine(), np.ones(2)], mount=MOUNT, required=Tru
     reader = "def get(): return modelfs.get_or_load('k', lambda: [Mine(), np.ones(2)], mount=MOUNT)\n"
     out = stand_in.run(reader + "try: get()\nexcept modelfs.UnreadableObject as e: print(e)\nelse: print('made')")
     assert "Mine" in out and "version=" in out
+
+
+def test_a_damaged_file(stand_in: StandIn) -> None:
+    """Is named, with what to do; and that helps."""
+
+    def load() -> list[Any]:
+        return ["text" * 99, np.ones(2)]
+
+    modelfs.get_or_load("k", load, mount=stand_in.point)
+    (file,) = stand_in.files()
+    whole = bytearray(file.read_bytes())
+    whole[whole.index(b"text") - 40 : whole.index(b"text")] = b"\xff" * 40
+    for damage in (whole, whole[:5000], b""):
+        modelfs.release("k")
+        file.write_bytes(damage)
+        with pytest.raises(
+            modelfs.UnreadableObject, match=f"{file}: .* damaged.*: remove it, and the object is loaded"
+        ):
+            modelfs.get_or_load("k", load, mount=stand_in.point)
+    file.unlink()
+    assert len(modelfs.get_or_load("k", load, mount=stand_in.point)) == 2
 
 
 def test_mapping_of_nothing(tmp_path: Path) -> None:
