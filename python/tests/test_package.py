@@ -22,6 +22,13 @@ def test_wheel(tmp_path: Path) -> None:
     subprocess.run(command, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("modelfs-*.whl")
     inside = set(zipfile.ZipFile(wheel).namelist())
+    (metadata,) = (name for name in inside if name.endswith("/METADATA"))
+    lines = zipfile.ZipFile(wheel).read(metadata).decode().splitlines()
+    extras = {
+        extra: {line.split(";")[0] for line in lines if line.startswith("Requires-Dist") and f"'{extra}'" in line}
+        for extra in ("client", "all")
+    }
+    assert extras["client"] and extras["client"] < extras["all"]
     sources = {f"modelfs/{p.name}" for p in (PACKAGE / "modelfs").iterdir() if p.is_file()}
     assert sources <= inside and "modelfs/py.typed" in inside
     assert not [name for name in inside if "test" in name or "__pycache__" in name]
