@@ -36,6 +36,7 @@ class AsyncClient:
         timeout: float | None = None,
         by_reference: str | bool = "auto",
     ) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._core = Core(grpc.aio, model, address, mount, token, tls, timeout, by_reference)
 
     @property
@@ -63,7 +64,7 @@ class AsyncClient:
     ) -> Result:
         """As Client.infer. A call that is cancelled is cancelled in the server, too."""
         call = self._core.call(inputs, outputs, model, parameters, priority, timeout, id)
-        return await _drive(self._core.infer(call))
+        return await self._drive(self._core.infer(call))
 
     async def stream(
         self,
@@ -79,16 +80,16 @@ class AsyncClient:
         """As Client.stream: ``async for result in client.stream(inputs)``."""
         call = self._core.call(inputs, outputs, model, parameters, priority, timeout, id, streamed=True)
         with contextlib.closing(self._core.stream(call)) as steps:
-            while (result := await _drive(steps)) is not None:
+            while (result := await self._drive(steps)) is not None:
                 yield result
 
     async def ready(self, model: str | None = None) -> bool:
         """Whether the model can be called now; without one, whether all of the server's can."""
-        return await _drive(self._core.ready(model))
+        return await self._drive(self._core.ready(model))
 
     async def wait_ready(self, timeout: float | None = None, model: str | None = None) -> None:
         """Returns when the model can be called; InferenceError if it will not be, InferenceTimeout after the timeout."""
-        await _drive(self._core.wait_ready(timeout, model))
+        await self._drive(self._core.wait_ready(timeout, model))
 
     async def server(self) -> Any:  # noqa: ANN401 - a message
         """The server's metadata."""
@@ -112,11 +113,11 @@ class AsyncClient:
 
     async def load(self, model: str | None = None, timeout: float | None = None) -> None:
         """Has the server load a model; returns when it is ready."""
-        await _drive(self._core.manage("RepositoryModelLoad", timeout, model_name=self._core.named(model)))
+        await self._drive(self._core.manage("RepositoryModelLoad", timeout, model_name=self._core.named(model)))
 
     async def unload(self, model: str | None = None, timeout: float | None = None) -> None:
         """Has the server let go of a model."""
-        await _drive(self._core.manage("RepositoryModelUnload", timeout, model_name=self._core.named(model)))
+        await self._drive(self._core.manage("RepositoryModelUnload", timeout, model_name=self._core.named(model)))
 
     async def close(self) -> None:
         """Ends the connections, and removes the client's session; arrays of results stay what they are."""
@@ -133,7 +134,14 @@ class AsyncClient:
         await self.close()
 
     async def _ask(self, method: str, **fields: Any) -> Any:  # noqa: ANN401 - a message
-        return await _drive(self._core.ask(method, **fields))
+        return await self._drive(self._core.ask(method, **fields))
+
+    async def _drive(self, steps: Generator[Step | _T, Any, _T]) -> _T:
+        loop = asyncio.get_running_loop()
+        if self._loop not in (None, loop):
+            raise RuntimeError("this AsyncClient belongs to another event loop: make one in each, with `async with`")
+        self._loop = loop
+        return await _drive(steps)
 
 
 async def _drive(steps: Generator[Step | _T, Any, _T]) -> _T:

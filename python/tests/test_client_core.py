@@ -282,6 +282,18 @@ def test_loading_a_model_ends() -> None:
     assert names == [CONNECTED] and str(error) == "UNAVAILABLE: no server at unix:a for 60 s"
 
 
+def test_a_client_of_another_event_loop(tmp_path: Path) -> None:
+    aio = client_async.AsyncClient("m", address=f"unix:{tmp_path}/nobody", by_reference="never")
+    assert not asyncio.run(aio.ready())
+    for ask in (aio.ready, aio.metadata, lambda: aio.infer({}), lambda: anext(aio.stream({}))):
+
+        async def main(ask: Any = ask) -> None:  # noqa: ANN401
+            with pytest.raises(RuntimeError, match="another event loop: make one in each"):
+                await ask()
+
+        asyncio.run(main())
+
+
 @pytest.mark.parametrize("timeout", [None, 0.2])
 def test_loading_ends_without_a_server(timeout: float | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(client_core, "PATIENCE", 0.2)
