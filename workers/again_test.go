@@ -11,6 +11,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
 
 	"github.com/modelfs/modelfs/workers/batch"
 	"github.com/modelfs/modelfs/workers/client"
@@ -87,5 +90,75 @@ func TestGoneAhead(t *testing.T) {
 	}
 	if s := st[0].InferenceStats; s.Fail.Count != 1 || s.Success.Count != 1+calls {
 		t.Errorf("%d calls and one that is repeated are counted as %v", 1+calls, s)
+	}
+}
+
+// poison is what a fragile handler dies of.
+const poison = -1
+
+// fragile is a handler that dies of a call with poison, and whoever is in it with that.
+type fragile struct {
+	handler.Handler
+	dead chan struct{}
+}
+
+func (f *fragile) Dead() <-chan struct{} { return f.dead }
+
+func (f *fragile) Infer(ctx context.Context, req *handler.Request, emit func(*handler.Response) error) error {
+	if !bytes.Contains(req.Inputs[0].Data(), floats(poison)) {
+		return f.Handler.Infer(ctx, req, emit)
+	}
+	defer req.Released()
+	close(f.dead)
+	return fmt.Errorf("%w: killed", handler.ErrGone)
+}
+
+// TestDeadlyCall: a call that kills its handlers ends after the second of them, with a code
+// that nobody repeats. Those that were joined with it are answered, and so is whoever comes
+// afterwards, also when that has happened so often that the model was not ready for a while.
+func TestDeadlyCall(t *testing.T) {
+	var starts atomic.Int32
+	cfg := model("echo", handler.Spec{}, batch.Config{MaxBatch: 4, MaxDelay: patience}, nil)
+	cfg.Start = func(context.Context, int) (handler.Handler, error) {
+		starts.Add(1)
+		return &fragile{handler.Func(rowSpec(4), echo), make(chan struct{})}, nil
+	}
+	f := serve(t, cfg)
+	infer := func(value float32, rows int64) error {
+		values := make([]float32, rows)
+		values[0] = value
+		got, err := f.of(t, "echo").Infer(t.Context(), &client.Request{Inputs: []client.Tensor{vector("x", []int64{rows, 1}, values...)}})
+		if err == nil {
+			got.Free()
+		}
+		return err
+	}
+	for round := range int32(3) {
+		var all sync.WaitGroup
+		for range 2 { // they wait for company until the batch is full
+			all.Go(func() {
+				if err := infer(1, 1); err != nil {
+					t.Errorf("a call that was joined with it: %v", err)
+				}
+			})
+		}
+		want(t, infer(poison, 2), codes.Internal)
+		all.Wait()
+		if n := starts.Load(); n > 1+2*(round+1) {
+			t.Errorf("after %d such calls %d handlers were started", round+1, n)
+		}
+	}
+	for f.Ready() {
+		if err := infer(poison, 4); err == nil {
+			t.Fatal("a deadly call is answered")
+		}
+	}
+	ready := time.Now()
+	eventually(t, "it takes calls again", f.Ready)
+	if d := time.Since(ready); d > patience/2 { // who lives for a minute is well
+		t.Errorf("it takes calls again after %v", d)
+	}
+	if err := infer(1, 4); err != nil {
+		t.Errorf("afterwards: %v", err)
 	}
 }

@@ -63,6 +63,9 @@ func (m *model) execute(q *batch.Queue[*pending], h handler.Handler, b batch.Bat
 		e.again(q, err)
 		return true, nil
 	}
+	if e.deadly(err) {
+		err = fmt.Errorf("%s: %w: %w", m.cfg.Name, ErrDeadly, err)
+	}
 	e.timing.infer = since(e.ready) - e.timing.output - e.ahead
 	if err == nil && e.answers == 0 && !e.spec.Decoupled {
 		err = fmt.Errorf("%w: none", ErrOutput)
@@ -85,6 +88,13 @@ func (m *model) execute(q *batch.Queue[*pending], h handler.Handler, b batch.Bat
 		e.close()
 	}()
 	return gone, let
+}
+
+// deadly says that the handler died at a call that was made before, when it was at no
+// other, and not because the model is unloaded.
+func (e *execution) deadly(err error) bool {
+	alone := e.spec.Concurrency <= 1 && len(e.calls) == 1
+	return errors.Is(err, handler.ErrGone) && alone && e.calls[0].Call.repeated && e.model.current() != nil
 }
 
 // prepared is request, and given is respond: a fault in them fails the calls alone.

@@ -35,7 +35,7 @@ func (s *Server) ModelInfer(ctx context.Context, in *wire.InferRequest) (*wire.I
 			got.release()
 		}
 		m.stats.ended(err, since(start))
-		discourage(ctx, err)
+		discourage(p, err)
 		return nil, failure(err)
 	}
 	out := p.encode(got)
@@ -45,18 +45,24 @@ func (s *Server) ModelInfer(ctx context.Context, in *wire.InferRequest) (*wire.I
 	return out, nil
 }
 
-// discourage has a client make a call not again whose handler died a second time: it may
-// be the call that kills them.
-func discourage(ctx context.Context, err error) {
-	if errors.Is(err, handler.ErrGone) && len(metadata.ValueFromIncomingContext(ctx, "grpc-previous-rpc-attempts")) > 0 {
-		_ = grpc.SetTrailer(ctx, metadata.Pairs("grpc-retry-pushback-ms", "-1")) // it fails outside of a call
+// discourage has gRPC not repeat a call once more whose handler died a second time, and
+// which others ran beside: one of them may be a call that kills handlers. See ErrDeadly for
+// one that was alone.
+func discourage(p *pending, err error) {
+	if p.repeated && errors.Is(err, handler.ErrGone) {
+		_ = grpc.SetTrailer(p.ctx, metadata.Pairs("grpc-retry-pushback-ms", "-1")) // it fails outside of a call
 	}
+}
+
+// repeated says whether a call was made before: gRPC says so of its retries.
+func repeated(ctx context.Context) bool {
+	return len(metadata.ValueFromIncomingContext(ctx, "grpc-previous-rpc-attempts")) > 0
 }
 
 // accept checks a call, opens what it refers to, and puts it into its model's queue. The
 // raw contents are free when the call is over, or on an error.
 func (s *Server) accept(ctx context.Context, in *wire.InferRequest, answered func(*answer) error, stream bool) (*pending, *model, error) {
-	p := &pending{ctx: ctx, answered: answered, free: in.Free, ended: make(chan struct{})}
+	p := &pending{ctx: ctx, repeated: repeated(ctx), answered: answered, free: in.Free, ended: make(chan struct{})}
 	m, err := s.enqueue(p, in, stream)
 	if err != nil {
 		p.refs.close()

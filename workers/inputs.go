@@ -148,9 +148,10 @@ func (e *execution) ask(req *handler.Request) {
 	}
 }
 
-// kindOf says what a call can be joined with: nothing, where something is by reference.
+// kindOf says what a call can be joined with: nothing, where something is by reference, or
+// where it may kill the handler, and others with it.
 func kindOf(p *pending, spec handler.Spec) string {
-	if spec.MaxBatch <= 0 || p.refs.any() {
+	if spec.MaxBatch <= 0 || p.refs.any() || p.repeated {
 		return ""
 	}
 	return call.Kind(p.req)

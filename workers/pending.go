@@ -19,6 +19,8 @@ type pending struct {
 	req    *call.Request
 	caller caller.Caller
 	refs   references
+	// repeated says that it was made before, and may have killed its handler then.
+	repeated bool
 	// answered is given each answer, which is its to release, before the call ends. An
 	// error ends the call.
 	answered func(*answer) error

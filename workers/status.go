@@ -24,6 +24,9 @@ var (
 	ErrNotReady = errors.New("model is not ready")
 	// ErrUnsupported says that a model, or this server, does not do that.
 	ErrUnsupported = errors.New("not supported")
+	// ErrDeadly says that a handler died at a call that was made before: it may be the call
+	// that kills them.
+	ErrDeadly = errors.New("the handler died at a call that was repeated, and is not to be once more")
 	// ErrOutput says that a handler answered something else than its model gives.
 	ErrOutput = errors.New("wrong answer of the handler")
 	// ErrStalled says that a client does not read what it is sent.
@@ -40,6 +43,7 @@ var codeTable = []struct {
 	{ErrNoModel, codes.NotFound},
 	{ErrNotReady, codes.Unavailable},
 	{ErrUnsupported, codes.Unimplemented},
+	{ErrDeadly, codes.Internal},
 	{ErrOutput, codes.Internal},
 	{ErrRoom, codes.ResourceExhausted},
 	{ErrStalled, codes.ResourceExhausted},

@@ -9,7 +9,8 @@ const (
 	firstPause = 100 * time.Millisecond
 	lastPause  = 30 * time.Second
 	healthy    = time.Minute // who lived for so long is well
-	tooOften   = 3           // deaths in a row after which nobody is sent to it any more
+	tooOften   = 3           // deaths in a row after which nobody is sent to it
+	trial      = time.Second // until somebody is sent to the next one all the same
 )
 
 // backoff says how long to wait before the next start of what dies, and whether there is

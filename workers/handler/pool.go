@@ -59,8 +59,10 @@ type PoolConfig struct {
 
 // Pool keeps the handlers of one model alive. What dies is started again after a pause that
 // grows with each death without an answered call in between. A handler that died three
-// times so counts for nothing until it has answered a call or lived for a minute; when all
-// do, the model is Unavailable.
+// times so counts for nothing; when all do, the model is Unavailable. Its next one is on
+// trial: when it has been up for a second the model takes calls again, of which one that is
+// answered clears it. To be cleared by calls alone, and to take none before, lost: then one
+// caller's deadly call takes the model from all others.
 type Pool struct {
 	config  PoolConfig
 	cancel  context.CancelFunc
@@ -82,8 +84,12 @@ type Pool struct {
 type slot struct {
 	index   int
 	handler Handler // nil: none is up
+	settled bool    // it has been up for a while
 	backoff backoff
 }
+
+// promises says whether calls can count on the slot: its handler is up, or soon will be.
+func (s *slot) promises() bool { return s.settled || !s.backoff.hopeless() }
 
 // NewPool starts the handlers; it does not wait for them.
 func NewPool(config PoolConfig) *Pool {
@@ -139,6 +145,7 @@ func (p *Pool) run(ctx context.Context, s *slot, h Handler) error {
 	if mortal, ok := h.(interface{ Dead() <-chan struct{} }); ok {
 		dead = mortal.Dead()
 	}
+	settled := time.AfterFunc(trial, func() { p.change(func() { s.settled = s.handler == h }) })
 	health := time.AfterFunc(healthy, func() { p.well(s) })
 	select {
 	case <-dead:
@@ -151,9 +158,10 @@ func (p *Pool) run(ctx context.Context, s *slot, h Handler) error {
 		case <-drained.Done():
 		}
 	}
+	settled.Stop()
 	health.Stop()
 	stop()
-	p.change(func() { s.handler = nil })
+	p.change(func() { s.handler, s.settled = nil, false })
 	closed := h.Close()
 	<-worked
 	if mortal, ok := h.(interface{ Err() error }); ok {
@@ -220,7 +228,7 @@ func (p *Pool) Status() Status {
 		if s.handler != nil {
 			st.Alive++
 		}
-		hope = hope || !s.backoff.hopeless()
+		hope = hope || s.promises()
 	}
 	switch {
 	case p.closing:

@@ -108,7 +108,7 @@ func TestPoolReplaces(t *testing.T) {
 			"300ms start",
 			"300ms UNAVAILABLE killed by signal 9", // the third in a row
 			"700ms start", "1.5s start", "3.1s start",
-			"1m3.1s READY ", // after a minute
+			"4.1s READY ", // it stays
 			"2m3.2s start", "2m3.3s start", "2m3.4s start", "2m3.5s start", "2m3.6s start", "2m3.7s start",
 			"2m3.7s UNAVAILABLE it is being unloaded",
 		}
