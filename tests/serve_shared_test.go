@@ -170,3 +170,64 @@ func TestServedWhenDaemonDies(t *testing.T) {
 		}
 	}, normal, noPassthrough, unprivileged)
 }
+
+// TestServedWhenMountReturns: a server whose daemon is killed answers what it can without
+// one, and when there is a mount again it is listed there, and has its memory and its
+// clients' tensors there, as before.
+func TestServedWhenMountReturns(t *testing.T) {
+	modes(t, func(t *testing.T, m mode) {
+		p := newPlace(t, m)
+		p.writeModels("a")
+		d := p.start()
+		fresh, used := d.serve([]string{"echo=served_models:Echo"}), d.serve([]string{"echo=served_models:Echo"})
+		call := func(s *server, when string, bytes int64) {
+			t.Helper()
+			_, err := s.client().ModelInfer(s.context(), request("echo", [][]byte{make([]byte, bytes)}, tensorOf("x", "UINT8", bytes)))
+			if err != nil {
+				t.Errorf("%s: %v", when, err)
+			}
+		}
+		replaced := func(s *server, when string) {
+			t.Helper()
+			pid := s.handlers()[0]
+			if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+				t.Fatal(err)
+			}
+			s.await("another handler runs", func() bool { pids := s.handlers(); return len(pids) == 1 && pids[0] != pid })
+			call(s, when, 1)
+		}
+		call(used, "before", 1) // it has memory of the mount's
+		d.reader.kill()
+		d.die()
+		call(fresh, "with a dead daemon, the first", 1)
+		call(used, "with a dead daemon", 1)
+		if out, stderr, code := runCommand(t, p.command(m.uid, "umount", d.mount)); code != 0 {
+			t.Fatalf("umount: %d %s%s", code, out, stderr)
+		}
+		call(fresh, "without a mount", 1)
+		call(used, "without a mount", 65<<20) // more than lies in one file of the arena
+		next := p.start()
+		fresh.d, used.d = next, next
+		eventually(t, patience, "they are listed", func() bool {
+			got := next.workersSeenBy(next.reader)
+			return len(got) == 2 && len(got[0].Models) == 1 && got[0].Models[0].State == "READY" && got[0].PID != got[1].PID
+		})
+		call(used, "with a new mount", 1)
+		before := next.status().Memory.Session
+		call(fresh, "with what needs more memory", 65<<20)
+		if held := next.status().Memory.Session - before; m.passes() != (held >= 64<<20) {
+			t.Errorf("the new mount has %d bytes more", held)
+		}
+		replaced(fresh, "with a new handler")
+		replaced(used, "with a new handler, and memory of the dead mount's")
+		if m.uid == 0 { // as the caller
+			h := &hostile{server: used}
+			if _, err := used.client().ModelInfer(used.context(), h.byPath("tensors/a/weight", "UINT8", small-128)); err != nil {
+				t.Errorf("a tensor of the new mount: %v", err)
+			}
+		}
+		fresh.d = nil // its session is looked for when both have ended
+		fresh.end()
+		used.end()
+	}, normal, noPassthrough, unprivileged)
+}

@@ -27,15 +27,16 @@ const chunk = 64 << 20
 
 // serving is one server while it runs.
 type serving struct {
-	cfg     Config
-	python  string
-	env     []string
-	session *session // nil without a mount
-	server  *workers.Server
-	started time.Time
-	changed chan struct{}
-	listen  []string
-	http    string
+	cfg      Config
+	python   string
+	env      []string
+	presence *presence // nil without a mount
+	server   *workers.Server
+	arena    *arena.Arena
+	started  time.Time
+	changed  chan struct{}
+	listen   []string
+	http     string
 
 	ends []func() // what is to be given back, the last one first
 }
@@ -96,10 +97,10 @@ func (s *serving) prepare() (err error) {
 		return nil
 	}
 	s.env = append(s.env, "MODELFS_MOUNT="+s.cfg.Mount) // for what handlers open by themselves
-	if s.session, err = openSession(s.cfg.Mount); err != nil {
+	if s.presence, err = openPresence(s.cfg.Mount, s.cfg.Log); err != nil {
 		return err
 	}
-	s.ends = append(s.ends, s.session.close)
+	s.ends = append(s.ends, s.presence.close)
 	return nil
 }
 
@@ -163,7 +164,7 @@ func (s *serving) start(ctx context.Context) error {
 			}
 		})
 	}
-	s.server = workers.New(wc)
+	s.server, s.arena = workers.New(wc), wc.Arena
 	if s.cfg.HTTP != "" {
 		h, at, err := startHTTP(s.cfg.HTTP, s.server, s.server.Ready)
 		if err != nil {
@@ -186,22 +187,21 @@ func (s *serving) find(name string) (workers.ModelConfig, error) {
 	return c, nil
 }
 
-// maker makes the arena's files: of the session, where mappings outlive the daemon, else
-// in memory of this process's own.
+// maker makes the arena's files.
 func (s *serving) maker() arena.Maker {
-	if s.session != nil && passesThrough(s.cfg.Mount) {
-		return s.session.memory
+	if s.presence != nil {
+		return s.presence.memory
 	}
 	return arena.Memfds()
 }
 
 // announceChanges starts the goroutine that keeps the announcement current.
 func (s *serving) announceChanges() {
-	if s.session == nil {
+	if s.presence == nil {
 		return
 	}
 	var writer sync.WaitGroup
-	writer.Go(func() { s.session.keepAnnouncing(s.changed, s.announcement, s.cfg.Log) })
+	writer.Go(func() { s.presence.keep(s.changed, s.announcement, s.arena.Retire) })
 	s.ends = append(s.ends, func() { close(s.changed); writer.Wait() })
 }
 

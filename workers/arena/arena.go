@@ -93,6 +93,9 @@ func (a *Arena) takeLocked(bytes int64) (*Region, error) {
 		return nil, fmt.Errorf("take %d bytes of the arena: %w", bytes, os.ErrClosed)
 	}
 	for _, f := range a.files {
+		if f.retired {
+			continue
+		}
 		if s, ok := f.take(bytes); ok {
 			return &Region{Place: handler.Place{File: &f.File, Offset: s.from, Bytes: bytes}, arena: a, file: f, span: s}, nil
 		}
@@ -147,7 +150,7 @@ func (r *Region) Free() {
 	r.file.give(r.span)
 	var gone *file
 	if r.file.taken == 0 {
-		if a.closed {
+		if r.file.retired {
 			gone = r.file
 			a.removeLocked(gone)
 		} else if !a.staysLocked(r.file) {
@@ -221,21 +224,38 @@ func (a *Arena) end(f *file) {
 	f.close()
 }
 
-// Close gives the files back: at once those that are free, the others with the last of
-// their regions. Nothing can be taken any more.
-func (a *Arena) Close() {
-	var gone []*file
+// Retire gives the files that there are back: at once those that are free, the others with
+// the last of their regions. What is taken from now on lies in others: where the files came
+// from, nobody can map them any more.
+func (a *Arena) Retire() {
 	a.mu.Lock()
-	a.closed = true
-	if a.timer != nil {
-		a.timer.Stop()
+	gone := a.retireLocked()
+	a.mu.Unlock()
+	for _, f := range gone {
+		a.end(f)
 	}
+}
+
+// retireLocked returns the files that are free, for end.
+func (a *Arena) retireLocked() (gone []*file) {
 	for _, f := range slices.Clone(a.files) {
+		f.retired = true
 		if f.taken == 0 {
 			a.removeLocked(f)
 			gone = append(gone, f)
 		}
 	}
+	return gone
+}
+
+// Close is Retire, and nothing can be taken any more.
+func (a *Arena) Close() {
+	a.mu.Lock()
+	a.closed = true
+	if a.timer != nil {
+		a.timer.Stop()
+	}
+	gone := a.retireLocked()
 	a.mu.Unlock()
 	for _, f := range gone {
 		a.end(f)

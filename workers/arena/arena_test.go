@@ -322,6 +322,32 @@ func TestCloseWithRegions(t *testing.T) {
 	}
 }
 
+// After Retire nothing is taken of the files that there were; what somebody has of them is
+// there until he frees it.
+func TestRetire(t *testing.T) {
+	a := newArena(t, chunk)
+	went := gone(a)
+	r, s := take(t, a, chunk), take(t, a, 10)
+	s.Free()
+	a.Retire()
+	copy(r.Data(), "still here")
+	if keys := went(); !slices.Equal(keys, []uint64{s.File.Key}) {
+		t.Errorf("gone are %v, want %d", keys, s.File.Key)
+	}
+	next := take(t, a, 10)
+	if next.File.Key == r.File.Key || next.File.Key == s.File.Key {
+		t.Errorf("a region lies in file %d", next.File.Key)
+	}
+	r.Free()
+	if keys := went(); !slices.Equal(keys, []uint64{s.File.Key, r.File.Key}) {
+		t.Errorf("gone are %v", keys)
+	}
+	next.Free()
+	if s := a.Stats(); s.Files != 1 || s.Bytes != chunk {
+		t.Errorf("left are %+v", s)
+	}
+}
+
 // A hundred callers write into their regions, and find there what they wrote.
 func TestConcurrent(t *testing.T) {
 	a := newArena(t, chunk)

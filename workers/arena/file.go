@@ -34,6 +34,7 @@ type file struct {
 	taken   int64
 	regions int
 	idle    time.Time // when the last region was freed
+	retired bool      // no region is taken of it any more
 }
 
 // alignment is that of regions of so many bytes.
