@@ -102,8 +102,12 @@ func TestServerKilled(t *testing.T) {
 		}()
 		<-started
 		s.await("the call runs", func() bool { return s.metric(taken) > 0 })
+		if held := d.status().Memory.Session; m.passes() != (held >= 64<<20) {
+			t.Errorf("the control: its session has %d bytes", held)
+		}
 		s.die()
 		eventually(t, patience, "it is not listed", func() bool { return len(d.workersSeenBy(d.reader)) == 0 })
+		eventually(t, patience, "its memory is free", func() bool { return d.status().Memory.Session < 1<<20 })
 		eventually(t, patience, "its handlers are gone", func() bool {
 			for _, pid := range pids {
 				if text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); len(text) > 0 {

@@ -172,16 +172,15 @@ func (s *session) there() error {
 }
 
 // memory makes a file of the session for the arena. It has no name: who maps it keeps
-// it, and nobody else finds it.
+// it, nobody else finds it, and it goes with this process, however that ends.
 func (s *session) memory(size int64) (*os.File, error) {
 	path := filepath.Join(s.path, fmt.Sprintf("memory-%d", s.files.Add(1)))
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("make memory of the session: %w", err)
 	}
-	if err := f.Truncate(size); err != nil {
+	if err := errors.Join(f.Truncate(size), os.Remove(path)); err != nil {
 		_ = f.Close()
-		_ = os.Remove(path)
 		return nil, fmt.Errorf("make %d bytes of memory of the session: %w", size, err)
 	}
 	return f, nil
