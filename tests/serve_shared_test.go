@@ -6,8 +6,10 @@ package tests_test
 import (
 	"bufio"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -131,6 +133,40 @@ func TestServedWithoutPrivilege(t *testing.T) {
 		t.Errorf("another user's call: %+v %v", got, err)
 	}
 	d.shell("rm -r " + d.at("sessions/mine"))
+}
+
+// TestServedToOthers: with --socket-mode every user can call a server of root's at a socket
+// in the usual folder, by reference with his own rights; nobody gets at the daemon's segments
+// for that. The control: without it nobody else gets as far.
+func TestServedToOthers(t *testing.T) {
+	p := newPlace(t, normal)
+	d := p.start("--allow-other")
+	stranger := startReader(t, alice)
+	const folder = "/run/modelfs-serve"
+	call := func(s *server, in *inference.ModelInferRequest, want codes.Code) {
+		t.Helper()
+		if got, err := stranger.infer("unix:"+s.socket, in); err != nil || got.Code != want.String() {
+			t.Errorf("another user's call: %+v %v, want %v", got, err, want)
+		}
+	}
+	serve := func(name string, flags ...string) *server {
+		s := p.serverAt(filepath.Join(folder, filepath.Base(p.dir)+name+".sock"), d, []string{"echo=served_models:Echo"}, flags...)
+		s.start()
+		s.awaitReady()
+		return s
+	}
+	hello := request("echo", [][]byte{[]byte("hello")}, tensorOf("x", "UINT8", 5))
+	s := serve("0660")
+	call(s, hello, codes.Unavailable)
+	s.end()
+	s = serve("0666", "--socket-mode", "0666")
+	call(s, hello, codes.OK)
+	h := &hostile{server: s}
+	call(s, h.byPath("sessions/no/such", "UINT8", 5), codes.NotFound) // as the caller
+	call(s, h.byPath("sessions/"+s.sessions()[0]+"/.workers.json", "UINT8", 5), codes.OK)
+	if _, err := stranger.list("/run/modelfs"); !errors.Is(err, unix.EACCES) {
+		t.Errorf("the daemon's folder: %v", err)
+	}
 }
 
 // TestServedWhenDaemonDies: a daemon that is killed takes no server with it, whatever the

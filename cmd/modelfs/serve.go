@@ -26,7 +26,7 @@ func (p *program) serveCommand() *cli.Command {
 			"needs no code: ONNX Runtime runs it. Others name a class in Python, whose load(model) gets the model of the mount, and whose " +
 			"infer(inputs) gets and gives arrays by name. Each handler is a process of its own; all share one copy of the weights.\n\n" +
 			"   modelfs serve --model silero-vad\n" +
-			"   modelfs serve --model whisper-base=my_pkg.asr:Whisper --workers 2 --max-batch 8 --max-delay 2ms --listen unix:/run/modelfs/whisper.sock\n\n" +
+			"   modelfs serve --model whisper-base=my_pkg.asr:Whisper --workers 2 --max-batch 8 --max-delay 2ms --listen unix:/run/whisper.sock\n\n" +
 			"Runs in the foreground, says `ready` on stderr with the addresses when they answer, and ends on SIGINT and SIGTERM when what runs is answered; a second one does not wait.",
 		Flags:  serveFlags(),
 		Action: p.serveAction,
@@ -39,7 +39,8 @@ func serveFlags() []cli.Flag {
 	}
 	return []cli.Flag{
 		&cli.StringSliceFlag{Name: "model", Usage: "serve `NAME`, its .onnx file, NAME=FILE.onnx, or NAME=MODULE:CLASS; may be repeated"},
-		&cli.StringSliceFlag{Name: "listen", Usage: "answer at `ADDRESS`, unix:/PATH or HOST:PORT; may be repeated", DefaultText: "a socket in XDG_RUNTIME_DIR, or in /run/modelfs"},
+		&cli.StringSliceFlag{Name: "listen", Usage: "answer at `ADDRESS`, unix:/PATH or HOST:PORT; may be repeated", DefaultText: "a socket in XDG_RUNTIME_DIR, or in /run/modelfs-serve"},
+		text("socket-mode", "0660", "give Unix sockets the permissions `MODE`: 0666 lets every user call"),
 		&cli.StringFlag{Name: "http", Usage: "answer /metrics and /v2/health/ready at `HOST:PORT`"},
 		text("workers", "1", "run `N` handlers of each model"),
 		text("max-batch", "1", "join calls into batches of at most `N` rows, if the model can"),
@@ -138,7 +139,7 @@ func (p *program) serveMount(c *cli.Context) (string, error) {
 
 // usualSocket is where a server listens that was not told where.
 func (p *program) usualSocket(model string) string {
-	dir := "/run/modelfs"
+	dir := "/run/modelfs-serve" // the daemon's own is for nobody else
 	if p.euid != 0 {
 		if dir = p.getenv("XDG_RUNTIME_DIR"); dir == "" {
 			dir = os.TempDir()
@@ -183,6 +184,11 @@ func serveNumbers(c *cli.Context, cfg *serving.Config) error {
 		return err
 	}
 	cfg.Levels = uint64(levels)
+	mode, err := strconv.ParseUint(c.String("socket-mode"), 8, 32)
+	if err != nil || mode == 0 || mode > 0o777 {
+		return usagef("--socket-mode %s: an octal number like 0660 or 0666", c.String("socket-mode"))
+	}
+	cfg.SocketMode = os.FileMode(mode)
 	if text := c.String("preferred-batch"); text != "" {
 		for part := range strings.SplitSeq(text, ",") {
 			n, err := strconv.Atoi(strings.TrimSpace(part))

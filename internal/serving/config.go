@@ -5,6 +5,7 @@ package serving
 
 import (
 	"log/slog"
+	"os"
 	"time"
 )
 
@@ -17,7 +18,9 @@ type Config struct {
 	Models []Model
 	// Listen are addresses: unix:/PATH or HOST:PORT.
 	Listen []string
-	HTTP   string // HOST:PORT of metrics and health; "": none
+	// SocketMode is that of Unix sockets: who may write one may call. 0: 0660.
+	SocketMode os.FileMode
+	HTTP       string // HOST:PORT of metrics and health; "": none
 
 	Python string // the interpreter of handlers; "": VIRTUAL_ENV's, or the one in PATH
 

@@ -107,7 +107,7 @@ func (s *serving) prepare() (err error) {
 func (s *serving) listenAll() ([]net.Listener, error) {
 	var out []net.Listener
 	for _, address := range s.cfg.Listen {
-		l, err := caller.Listen(address, 0)
+		l, err := caller.Listen(address, s.cfg.SocketMode)
 		if err != nil {
 			return nil, fmt.Errorf("--listen %s: %w", address, err)
 		}

@@ -25,9 +25,10 @@ const (
 )
 
 // Listen makes the socket of an address: unix:/PATH, HOST:PORT or tcp:HOST:PORT. A Unix
-// socket gets the mode, 0660 if that is 0: whoever may write it may connect. A folder
-// that is missing is made, 0755. A socket of our own user that nobody answers at is
-// replaced. The name goes when the listener is closed, if it is still its own.
+// socket gets the mode, 0660 if that is 0: whoever may write it may connect. Its folder is
+// made if it is missing, one that everybody may pass, and goes with the socket if nothing
+// else is in it; the folder above has to be there. A socket of our own user that nobody
+// answers at is replaced. The name goes when the listener is closed, if it is still its own.
 func Listen(address string, mode os.FileMode) (net.Listener, error) {
 	switch {
 	case strings.HasPrefix(address, "unix-abstract:"):
@@ -59,17 +60,48 @@ func listenUnix(path string, mode os.FileMode) (net.Listener, error) {
 	if len(path) > maxPath {
 		return nil, fmt.Errorf("listen on %s: the path of a socket has at most %d bytes, this has %d", path, maxPath, len(path))
 	}
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("make the folder of a socket: %w", err)
-	}
 	// Between the look at a stale socket and bind(2) another server could make its own,
 	// and lose it. The lock is the folder's, so that no lock file is left.
-	unlock, err := lock(dir)
+	madeFolder, unlock, err := folder(filepath.Dir(path))
 	if err != nil {
-		return nil, fmt.Errorf("lock %s: %w", dir, err)
+		return nil, fmt.Errorf("folder of the socket %s: %w", path, err)
 	}
 	defer unlock()
+	l, err := bind(path, mode)
+	if err != nil {
+		if madeFolder {
+			_ = os.Remove(filepath.Dir(path))
+		}
+		return nil, err
+	}
+	l.madeFolder = madeFolder
+	return l, nil
+}
+
+// folder makes a folder if it is missing, and locks it. Between the two another server may
+// take it away that had made it.
+func folder(dir string) (made bool, unlock func(), err error) {
+	for {
+		switch err := os.Mkdir(dir, 0o755); {
+		case err == nil:
+			made = true
+			if err := os.Chmod(dir, 0o755); err != nil { // whatever the umask is
+				return false, nil, errors.Join(err, os.Remove(dir))
+			}
+		case errors.Is(err, os.ErrExist):
+			made = false
+		default:
+			return false, nil, err
+		}
+		unlock, err = lock(dir)
+		if !errors.Is(err, os.ErrNotExist) {
+			return made, unlock, err
+		}
+	}
+}
+
+// bind makes the socket. Its folder is there, and locked.
+func bind(path string, mode os.FileMode) (*unixListener, error) {
 	if err := removeStale(path); err != nil {
 		return nil, err
 	}
@@ -106,9 +138,10 @@ func listenUnix(path string, mode os.FileMode) (net.Listener, error) {
 // has put there since.
 type unixListener struct {
 	*net.UnixListener
-	path string
-	made os.FileInfo
-	once sync.Once
+	path       string
+	made       os.FileInfo
+	madeFolder bool
+	once       sync.Once
 }
 
 // Close ends the listener and removes its name.
@@ -120,12 +153,16 @@ func (l *unixListener) Close() error {
 		if now, err := os.Lstat(l.path); err == nil && os.SameFile(now, l.made) {
 			_ = os.Remove(l.path)
 		}
+		if l.madeFolder {
+			_ = os.Remove(filepath.Dir(l.path)) // stays while something is in it
+		}
 	})
 	return l.UnixListener.Close()
 }
 
 // lock locks a folder until the returned function is called. Whoever can read the
-// folder can lock it too: it does not wait for ever.
+// folder can lock it too: it does not wait for ever. A folder that has lost its name is not
+// there.
 func lock(dir string) (unlock func(), err error) {
 	f, err := os.Open(dir)
 	if err != nil {
@@ -134,6 +171,9 @@ func lock(dir string) (unlock func(), err error) {
 	for deadline := time.Now().Add(answerLimit); ; time.Sleep(5 * time.Millisecond) {
 		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
+			if err := named(f, dir); err != nil {
+				return nil, errors.Join(err, f.Close())
+			}
 			return func() { f.Close() }, nil
 		}
 		busy := errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, unix.EINTR)
@@ -141,6 +181,19 @@ func lock(dir string) (unlock func(), err error) {
 			return nil, errors.Join(err, f.Close())
 		}
 	}
+}
+
+// named says whether a folder that is open has the name still: os.ErrNotExist.
+func named(f *os.File, dir string) error {
+	mine, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	now, err := os.Stat(dir)
+	if err == nil && !os.SameFile(mine, now) {
+		err = os.ErrNotExist
+	}
+	return err
 }
 
 // removeStale removes a socket that a server has left behind.

@@ -39,7 +39,7 @@ func TestListen(t *testing.T) {
 		}
 	}
 	for mode, want := range map[os.FileMode]os.FileMode{0: 0o660, 0o600: 0o600, 0o666: 0o666} {
-		path := filepath.Join(dir, "a/b/s")
+		path := filepath.Join(dir, "a/s")
 		l, err := Listen("unix://"+path, mode)
 		if err != nil {
 			t.Fatal(err)
@@ -57,9 +57,80 @@ func TestListen(t *testing.T) {
 			t.Errorf("after Close: %v", err)
 		}
 	}
-	if info, err := os.Stat(filepath.Join(dir, "a")); err != nil || info.Mode().Perm()&^0o755 != 0 {
-		t.Errorf("the folder: %v %v", info, err)
+}
+
+// TestFolder: a folder that is missing is made for everybody to pass, and goes with the
+// socket that it was made for, unless another is in it; one that was there stays, and none is
+// made above it.
+func TestFolder(t *testing.T) {
+	defer syscall.Umask(syscall.Umask(0o077))
+	dir := filepath.Join(t.TempDir(), "run")
+	open := func(name string) net.Listener {
+		t.Helper()
+		l, err := Listen("unix:"+filepath.Join(dir, name), 0o666)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return l
 	}
+	there := func(want bool, when string) {
+		t.Helper()
+		info, err := os.Stat(dir)
+		if want && (err != nil || info.Mode().Perm() != 0o755) || !want && !os.IsNotExist(err) {
+			t.Errorf("%s: %v %v", when, info, err)
+		}
+	}
+	first := open("a")
+	there(true, "the first")
+	second := open("b")
+	second.Close()
+	there(true, "without the second")
+	second = open("b")
+	first.Close()
+	there(true, "without the first")
+	second.Close()
+	if err := os.Remove(dir); err != nil {
+		t.Error(err)
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	open("a").Close()
+	there(true, "one that was there before")
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	open("a").Close()
+	there(false, "nothing is in it")
+	if l, err := Listen("unix:"+filepath.Join(dir, "deeper/s"), 0); err == nil {
+		l.Close()
+		t.Error("two folders are made")
+	}
+	there(false, "after that")
+	if l, err := Listen("unix:"+filepath.Join(dir, strings.Repeat("x", 110-len(dir))), 0); err == nil {
+		l.Close()
+		t.Error("a long path is taken")
+	}
+	there(false, "after a path that is too long")
+
+	// Servers that come and go find it, whoever makes it.
+	var all sync.WaitGroup
+	for i := range 4 {
+		all.Go(func() {
+			for range 50 {
+				l, err := Listen("unix:"+filepath.Join(dir, string(rune('a'+i))), 0)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				l.Close()
+			}
+		})
+	}
+	all.Wait()
 }
 
 // stale leaves a socket that nobody answers at.
