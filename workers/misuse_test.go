@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	"github.com/modelfs/modelfs/workers"
 	"github.com/modelfs/modelfs/workers/batch"
@@ -210,4 +211,45 @@ func TestOutputTwice(t *testing.T) {
 	f := serve(t, model("m", handler.Spec{}, batch.Config{}, twice))
 	_, err := f.conn.Infer(t.Context(), &client.Request{Model: "m", Inputs: []client.Tensor{vector("x", []int64{1}, 1)}})
 	want(t, err, codes.Internal)
+}
+
+// TestDeclaredOutputs: what a function gives is what its model says of it: the datatype and
+// the shape, of which the batch's rows are no part.
+func TestDeclaredOutputs(t *testing.T) {
+	for _, rows := range []int64{0, 2} {
+		given := call.Tensor{Name: "y"}
+		f := serve(t, model("m", handler.Spec{
+			Inputs:   []call.Tensor{{Name: "x", Datatype: call.FP32, Shape: []int64{1}}},
+			Outputs:  []call.Tensor{{Name: "y", Datatype: call.FP32, Shape: []int64{-1, 3}}},
+			MaxBatch: int(rows),
+		}, batch.Config{}, func(context.Context, []handler.Array, map[string]any) ([]handler.Array, error) {
+			n, _ := call.Bytes(given.Shape, given.Datatype)
+			return []handler.Array{{Tensor: given, Data: make([]byte, n)}}, nil
+		}))
+		for _, c := range []struct {
+			datatype call.Datatype
+			shape    []int64
+			want     codes.Code
+		}{
+			{call.FP32, []int64{2, 3}, codes.OK},
+			{call.FP32, []int64{0, 3}, codes.OK},
+			{call.FP32, []int64{3}, codes.Internal},
+			{call.FP32, []int64{2, 4}, codes.Internal},
+			{call.FP32, []int64{2, 3, 1}, codes.Internal},
+			{call.INT32, []int64{2, 3}, codes.Internal},
+		} {
+			x := vector("x", []int64{1}, 1)
+			if given.Datatype, given.Shape = c.datatype, c.shape; rows > 0 {
+				given.Shape = append([]int64{rows}, c.shape...)
+				x = vector("x", []int64{rows, 1}, 1, 2)
+			}
+			got, err := f.of(t, "m").Infer(t.Context(), &client.Request{Inputs: []client.Tensor{x}})
+			if err == nil {
+				got.Free()
+			}
+			if status.Code(err) != c.want {
+				t.Errorf("%d rows, %v %v: %v, want %v", rows, given.Shape, given.Datatype, err, c.want)
+			}
+		}
+	}
 }

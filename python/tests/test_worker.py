@@ -124,7 +124,8 @@ class H:
     max_batch = 4
     async def load(self, model): self.model = model
     def infer(self, inputs):
-        return {"y": [1, 2], "b": np.array([16256, 16384], np.uint16)} | ({} if len(inputs) else {"y": np.zeros(2)})
+        y = [[1, 2, 3], [4, 5, 6]] if len(inputs) else np.zeros((2, 3))
+        return {"y": y, "b": np.array([16256, 16384], np.uint16)}
 """
     with started(tmp_path, code) as worker:
         assert worker.hello == {
@@ -145,6 +146,43 @@ class H:
         assert out["y"].dtype == np.float32 and out["b"].tolist() == [16256, 16384]
         with pytest.raises(Failed, match="output 'y' is FP64, and the model says FP32"):
             worker.infer({}, rows=2)
+
+
+def test_declared_shapes(tmp_path: Path) -> None:
+    code = """
+class H:
+    outputs = [("one", "FP32", [1]), ("any", "FP32", [-1, 2]), ("none", "FP32", [])]
+    def infer(self, inputs, parameters):
+        return {n: np.zeros(parameters["shape"], np.float32) for n in parameters["names"].split()}
+"""
+    batched = code.replace("def infer", "max_batch = 8\n    def infer")
+    for source, rows in ((code, 0), (batched, 3)):
+        first = [rows] if rows else []
+        with started(tmp_path, source) as worker:
+
+            def shaped(
+                name: str, *shape: int, worker: Worker = worker, first: list[int] = first, rows: int = rows
+            ) -> list[int]:
+                parameters = {"names": name, "shape": [*first, *shape]}
+                (out,) = worker.infer({}, parameters=parameters, rows=rows, asked=(name,))
+                return list(out[name].shape)[len(first) :]
+
+            for _ in range(2):
+                assert shaped("one", 1) == [1]
+                assert shaped("any", 0, 2) == [0, 2] and shaped("any", 7, 2) == [7, 2]
+                assert shaped("none") == []
+                for name, shape, says in (
+                    ("one", (3,), [1]),
+                    ("one", (), [1]),
+                    ("one", (1, 1), [1]),
+                    ("any", (2, 3), [-1, 2]),
+                    ("none", (1,), []),
+                ):
+                    of, want = [*first, *shape], [-1, *says] if rows else says
+                    with pytest.raises(Failed) as failed:
+                        shaped(name, *shape)
+                    assert failed.value.code == 13
+                    assert f"output {name!r} has shape {of}, and the model says {want} (-1: any)" == str(failed.value)
 
 
 def test_torch(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ func (g *gofunc) answer(req *Request, outputs []Array, err error, emit func(*Res
 		return err
 	}
 	for i := range response.Outputs {
-		if err := sound(&response.Outputs[i], req.Rows); err != nil {
+		if err := g.sound(&response.Outputs[i], req.Rows); err != nil {
 			return &CallError{internalCode, fmt.Sprintf("the model's output %q: %v", response.Outputs[i].Name, err)}
 		}
 	}
@@ -188,13 +188,24 @@ func put(tensors []Tensor, outputs []Array, region Place) error {
 	return nil
 }
 
-// sound checks shape against bytes, as for what comes from a process.
-func sound(t *Tensor, rows int) error {
+// sound checks an output against what the model gives, and its shape against its bytes, as
+// for what comes from a process.
+func (g *gofunc) sound(t *Tensor, rows int) error {
 	if !t.Datatype.Valid() {
 		return fmt.Errorf("datatype %d", t.Datatype)
 	}
-	if rows > 0 && (len(t.Shape) == 0 || t.Shape[0] != int64(rows)) {
-		return fmt.Errorf("shape %v for a batch of %d rows", t.Shape, rows)
+	shape := t.Shape
+	if rows > 0 {
+		if len(shape) == 0 || shape[0] != int64(rows) {
+			return fmt.Errorf("shape %v for a batch of %d rows", shape, rows)
+		}
+		shape = shape[1:]
+	}
+	if i := slices.IndexFunc(g.spec.Outputs, func(declared call.Tensor) bool { return declared.Name == t.Name }); i >= 0 {
+		declared := &g.spec.Outputs[i]
+		if t.Datatype != declared.Datatype || !slices.EqualFunc(declared.Shape, shape, func(want, n int64) bool { return want < 0 || want == n }) {
+			return fmt.Errorf("%v %v, and the model says %v %v", shape, t.Datatype, declared.Shape, declared.Datatype)
+		}
 	}
 	n, ok := elements(t.Shape)
 	if size := int64(t.Datatype.Size()); !ok || size > 0 && (n > (1<<62)/size || n*size != t.Bytes) {

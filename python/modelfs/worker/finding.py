@@ -49,6 +49,7 @@ class Handler:
     inputs: list[Declared]
     outputs: list[Declared]
     platform: str = "python"
+    exact: bool = True  # outputs have the shapes that are declared
     lease: object = None  # keeps the model in memory
 
     def hello(self) -> dict[str, Any]:
@@ -116,6 +117,7 @@ def describe(made: object, name: str) -> Handler:
         _declared(made, name, "inputs"),
         _declared(made, name, "outputs"),
         str(getattr(made, "platform", "python")),
+        bool(getattr(made, "exact", True)),
     )
 
 

@@ -58,6 +58,7 @@ class OnnxRuntime:
     """A handler of whatever the file takes and gives."""
 
     platform = "onnxruntime_onnx"
+    exact = False  # a file may be wrong about what comes out, or not say how many dimensions: ONNX Runtime lets it
 
     def __init__(self) -> None:
         self._options = Options("", None, None, 1)

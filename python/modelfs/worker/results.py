@@ -58,6 +58,8 @@ class Results:
 
     def __init__(self, handler: Handler, channel: Channel) -> None:
         self._declared: dict[str, Declared] = {declared[0]: declared for declared in handler.outputs}
+        self._exact = handler.exact
+        self._fitting: dict[str, tuple[int, ...]] = {}  # by output, the shape that was found to fit last
         self._channel = channel
 
     def outputs(self, call: Call, result: object) -> list[Output]:
@@ -103,6 +105,11 @@ class Results:
             raise WrongResult(f"output {name!r} has {len(shape)} dimensions, at most {records.MAX_RANK} are possible")
         if rows and (not shape or shape[0] != rows):
             raise WrongResult(f"output {name!r} of a batch of {rows} rows has shape {list(shape)}")
+        if declared is not None and shape != self._fitting.get(name) and self._exact:
+            if not _fits(shape[1:] if rows else shape, declared[2]):
+                says = [-1, *declared[2]] if rows else list(declared[2])
+                raise WrongResult(f"output {name!r} has shape {list(shape)}, and the model says {says} (-1: any)")
+            self._fitting[name] = shape
         if code == BYTES:
             encoded = tensors.encode_bytes(array)
             return Output(name, code, shape, len(encoded), encoded, place)
@@ -152,6 +159,10 @@ class Results:
                 np.ndarray(output.shape, carrier, memory, place[1])[...] = source
             written.append(records.tensor(output.name, output.code, output.shape, place))
         return records.result(call.id, last, written)
+
+
+def _fits(shape: tuple[int, ...], declared: tuple[int, ...]) -> bool:
+    return len(shape) == len(declared) and all(n in (want, -1) for n, want in zip(declared, shape, strict=True))
 
 
 def _array(name: str, value: object, want: int) -> tuple[Array, int]:
