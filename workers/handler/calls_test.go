@@ -363,7 +363,7 @@ func TestGone(t *testing.T) {
 		more []any
 		want string
 	}{
-		{"exit", nil, "ended with status 3: going down"},
+		{"exit", nil, "ended with status 3"},
 		{"kill", nil, "killed by signal 9 (killed)"},
 		{"crash", nil, "killed by signal 11 (segmentation fault)"},
 		{"stop", nil, "no answer for 1s"},
@@ -389,6 +389,9 @@ func TestGone(t *testing.T) {
 		if !errors.Is(err, handler.ErrGone) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s %v: %v", c.do, c.more, err)
 		}
+		if strings.Contains(err.Error(), "going down") { // what it printed may be another caller's
+			t.Errorf("%s: a caller is told what the handler printed: %v", c.do, err)
+		}
 		if c.do == "garbage" && !errors.Is(err, handler.ErrProtocol) {
 			t.Errorf("%s %v: %v", c.do, c.more, err)
 		}
@@ -409,6 +412,8 @@ func TestStartFails(t *testing.T) {
 	elsewhere.Env = append(elsewhere.Env, "PYTHONPATH="+t.TempDir())
 	module := command(t, "Echo")
 	module.Args = append(module.Args, "--handler", "my_pkg.asr:Whisper")
+	raises := command(t, "Echo")
+	raises.Args = []string{raises.Args[0], "-c", "raise OSError('no room here')"}
 	ends := command(t, "Echo")
 	ends.Args = []string{ends.Args[0], "-c", "print('hello')"}
 	none := handler.Command{Args: []string{"/there/is/no/such/program"}}
@@ -424,6 +429,7 @@ func TestStartFails(t *testing.T) {
 		{elsewhere, python + " needs the package modelfs: " + python + " -m pip install modelfs"},
 		{module, "there is no module my_pkg for the handler my_pkg.asr:Whisper in "},
 		{ends, "ended with status 0"},
+		{raises, "ended with status 1: OSError: no room here"},
 		{none, "no such file or directory"},
 	} {
 		if p, err := handler.Start(t.Context(), c.cmd); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -17,15 +17,15 @@ import (
 )
 
 const (
-	maxLine   = 4096 // bytes of one that is logged whole
-	lastLines = 5
+	maxLine  = 4096 // bytes of one that is logged whole
+	lastWord = 400  // bytes of the last one, in an error
 )
 
-// output is what a child prints: each line goes to the log, and the last of stderr are
-// kept to say why it ended.
+// output is what a child prints: each line goes to the log, and the last of stderr is
+// kept to say why it did not start.
 type output struct {
-	mu    sync.Mutex
-	lines []string
+	mu   sync.Mutex
+	line string
 }
 
 // streams are the two pipes of a child.
@@ -98,19 +98,17 @@ func (o *output) copy(from io.Reader, log *slog.Logger, name string) {
 func (o *output) keep(line string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if len(o.lines) == lastLines {
-		o.lines = append(o.lines[:0], o.lines[1:]...)
-	}
-	o.lines = append(o.lines, line)
+	o.line = line
 }
 
-// last is what the child printed last to stderr, in one line.
+// last is the last line that the child printed to stderr: of an exception what it is, and
+// not where.
 func (o *output) last() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	text := strings.Join(o.lines, " | ")
-	if len(text) > 1000 {
-		text = "…" + strings.ToValidUTF8(text[len(text)-1000:], "")
+	text := strings.TrimSpace(o.line)
+	if len(text) > lastWord {
+		text = strings.ToValidUTF8(text[:lastWord], "") + "…"
 	}
 	return text
 }
@@ -119,12 +117,7 @@ var noModule = regexp.MustCompile(`No module named '?([A-Za-z_]\w*)`)
 
 // missing is the Python package for want of which the child ended; "" if it was not that.
 func (o *output) missing() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if len(o.lines) == 0 {
-		return ""
-	}
-	found := noModule.FindStringSubmatch(o.lines[len(o.lines)-1])
+	found := noModule.FindStringSubmatch(o.last())
 	if found == nil {
 		return ""
 	}

@@ -208,23 +208,30 @@ func (p *Process) end() {
 	}
 }
 
-// ending says how the child ended, with the last that it said.
+// ending says how the child ended. What it printed is for the log alone: it may be about
+// another's call than that of who is told.
 func (p *Process) ending() string {
-	text := "ended"
-	if status, ok := p.child.ProcessState.Sys().(syscall.WaitStatus); ok {
-		if status.Signaled() {
-			text = fmt.Sprintf("killed by signal %d (%s)", status.Signal(), status.Signal())
-		} else {
-			text = fmt.Sprintf("ended with status %d", status.ExitStatus())
-		}
+	status, ok := p.child.ProcessState.Sys().(syscall.WaitStatus)
+	switch {
+	case !ok:
+		return "ended"
+	case status.Signaled():
+		return fmt.Sprintf("killed by signal %d (%s)", status.Signal(), status.Signal())
+	default:
+		return fmt.Sprintf("ended with status %d", status.ExitStatus())
 	}
+}
+
+// notStarted says why the child ended before it had calls, with what it said last: whoever
+// has started it needs to know, and there is no secret in it.
+func (p *Process) notStarted() error {
 	if missing := p.output.missing(); missing != "" {
-		return fmt.Sprintf("%s needs the package %s: %s -m pip install %s", p.command.Args[0], missing, p.command.Args[0], missing)
+		return fmt.Errorf("%w: %s needs the package %s: %s -m pip install %s", ErrGone, p.command.Args[0], missing, p.command.Args[0], missing)
 	}
 	if last := p.output.last(); last != "" {
-		text += ": " + last
+		return fmt.Errorf("%w: %s", p.gone, last)
 	}
-	return text
+	return p.gone
 }
 
 var errEOF = errors.New("closed its socket")
@@ -253,7 +260,7 @@ func (p *Process) greet(ctx context.Context) error {
 	case r, ok := <-p.hello: // also when it has ended since
 		if !ok {
 			<-p.dead
-			return p.gone
+			return p.notStarted()
 		}
 		spec, err := parseHello(r.body)
 		if err != nil {
