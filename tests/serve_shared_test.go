@@ -115,6 +115,7 @@ func TestServedWithoutPrivilege(t *testing.T) {
 		{"inline", request("echo", [][]byte{[]byte("hello")}, tensorOf("x", "UINT8", 5)), codes.OK},
 		{"a session's file", h.byPath("sessions/mine/f", "UINT8", 5), codes.OK},
 		{"a tensor", h.byPath("tensors/a/weight", "UINT8", small-128), codes.OK},
+		{"texts whose lengths are wrong", h.byPath("sessions/mine/f", "BYTES", 1), codes.InvalidArgument},
 		{"..", h.byPath("sessions/mine/../../models/a/model.safetensors", "UINT8", 5), codes.InvalidArgument},
 	} {
 		got, err := d.reader.infer(at, c.in)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import required
-from worker_server import FAIL, FILES, HELLO, INFER, LOG, ROOM, STOP, Failed, Worker
+from worker_server import FAIL, FILES, HELLO, INFER, LOG, ROOM, STOP, Encoded, Failed, Worker
 
 PYTHON = sys.executable
 
@@ -270,6 +270,20 @@ def test_numbers() -> None:
         records.STOP,
         records.LOG,
     )
+
+
+def test_broken_bytes(tmp_path: Path) -> None:
+    with started(tmp_path, EVERYTHING) as worker:
+        for data, says in (
+            (b"abc", "its BYTES elements do not fill their memory"),
+            (struct.pack("<I", 9) + b"a", "a BYTES element of 9 bytes where 1 are left"),
+            (struct.pack("<I", 1) + b"a", "1 BYTES elements for shape [2]"),
+            (b"", "0 BYTES elements for shape [2]"),
+        ):
+            with pytest.raises(Failed) as failed:
+                worker.infer({"t": Encoded(data, (2,))}, parameters={"do": "{'y': i['t']}"})
+            assert (failed.value.code, str(failed.value)) == (3, f"input 't': {says}")
+        assert not worker.log, "a caller's mistake is logged"
 
 
 def test_broken_records() -> None:

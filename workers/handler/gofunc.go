@@ -102,6 +102,9 @@ func (g *gofunc) call(ctx context.Context, req *Request) (outputs []Array, err e
 			if _, err := t.File.FD.ReadAt(data, t.Offset); err != nil {
 				return nil, &CallError{invalidCode, fmt.Sprintf("input %q: its %d bytes are not all there: %v", t.Name, t.Bytes, err)}
 			}
+			if n, ok := elements(t.Shape); t.Datatype == call.BYTES && (!ok || framed(data, n) != nil) {
+				return nil, &CallError{invalidCode, fmt.Sprintf("input %q: its bytes are not %v elements with their lengths", t.Name, t.Shape)}
+			}
 		}
 		inputs = append(inputs, Array{t.Tensor, data})
 	}

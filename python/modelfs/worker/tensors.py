@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelfs.dtypes import ml_dtypes
+from modelfs.worker import InvalidArgument
 
 Array = npt.NDArray[Any]
 
@@ -84,20 +86,23 @@ def of_torch(value: object) -> tuple[Array, int] | None:
     return array, code_of_dtype(array.dtype)
 
 
-def decode_bytes(memory: Array, shape: tuple[int, ...]) -> Array:
-    """An array of bytes objects. The server has checked the lengths; a client may have changed them since."""
+def decode_bytes(name: str, memory: Array, shape: tuple[int, ...]) -> Array:
+    """An array of bytes objects. The lengths are a client's: of what is by reference nobody has looked at them,
+    and he may change them at any time."""
     raw = memory.tobytes()
     elements: list[bytes] = []
     at, end = 0, len(raw)
     while at < end:
         if end - at < 4:
-            raise ValueError("BYTES elements do not fill their memory")
+            raise InvalidArgument(f"input {name!r}: its BYTES elements do not fill their memory")
         (size,) = struct.unpack_from("<I", raw, at)
         at += 4
         if size > end - at:
-            raise ValueError(f"a BYTES element of {size} bytes where {end - at} are left")
+            raise InvalidArgument(f"input {name!r}: a BYTES element of {size} bytes where {end - at} are left")
         elements.append(raw[at : at + size])
         at += size
+    if len(elements) != math.prod(shape):
+        raise InvalidArgument(f"input {name!r}: {len(elements)} BYTES elements for shape {list(shape)}")
     array = np.empty(len(elements), object)
     array[:] = elements
     array = array.reshape(shape)
@@ -131,7 +136,7 @@ class Inputs(dict[str, Any]):
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401 - as dict has it
         late = self._late.pop(name, None)
         if late is not None:
-            super().__setitem__(name, decode_bytes(*late))
+            super().__setitem__(name, decode_bytes(name, *late))
         return super().__getitem__(name)
 
     def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401 - as dict has it
