@@ -154,7 +154,7 @@ func (h *hostile) requests(t *testing.T) {
 		{"no rows", request("scale", [][]byte{nil}, tensorOf("x", "FP32", 0, 1)), codes.InvalidArgument},
 		{"a sequence", changed(x("FP64", 1), func(in *inference.ModelInferRequest) {
 			in.Parameters = map[string]*inference.InferParameter{"sequence_id": intParameter(1)}
-		}), codes.InvalidArgument},
+		}), codes.Unimplemented},
 		{"a negative timeout", changed(x("FP64", 1), func(in *inference.ModelInferRequest) {
 			in.Parameters = map[string]*inference.InferParameter{"timeout": intParameter(-1)}
 		}), codes.InvalidArgument},
@@ -171,7 +171,7 @@ func (h *hostile) requests(t *testing.T) {
 	_, err := h.client().RepositoryModelLoad(h.context(), &inference.RepositoryModelLoadRequest{ModelName: "echo", Parameters: map[string]*inference.ModelRepositoryParameter{
 		"file:1/model.onnx": {ParameterChoice: &inference.ModelRepositoryParameter_BytesParam{BytesParam: []byte("x")}},
 	}})
-	if rpc.Code(err) != codes.InvalidArgument {
+	if rpc.Code(err) != codes.Unimplemented {
 		t.Errorf("a model's file in a request: %v", err)
 	}
 }

@@ -137,3 +137,17 @@ func TestStreamWhileDraining(t *testing.T) {
 	}
 	drained.Wait()
 }
+
+// TestChangesByStrangers: models are loaded and unloaded for callers that are known, and who
+// is not is told that, and nothing of tensors.
+func TestChangesByStrangers(t *testing.T) {
+	f := serveWith(t, func(c *workers.Config) { c.Callers = nil }, model("m", handler.Spec{}, batch.Config{}, echo))
+	_, load := f.RepositoryModelLoad(t.Context(), &inference.RepositoryModelLoadRequest{ModelName: "m"})
+	_, unload := f.RepositoryModelUnload(t.Context(), &inference.RepositoryModelUnloadRequest{ModelName: "m"})
+	for _, err := range []error{load, unload} {
+		want(t, err, codes.PermissionDenied)
+		if text := status.Convert(err).Message(); text != "nobody says who calls, and models are loaded and unloaded for callers that are known" {
+			t.Error(text)
+		}
+	}
+}

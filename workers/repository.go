@@ -10,10 +10,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/modelfs/modelfs/workers/call"
 	"github.com/modelfs/modelfs/workers/handler"
 	"github.com/modelfs/modelfs/workers/inference"
-	"github.com/modelfs/modelfs/workers/reference"
 )
 
 // RepositoryIndex lists the models that are served, or can be.
@@ -39,7 +37,7 @@ func (s *Server) RepositoryModelLoad(ctx context.Context, in *inference.Reposito
 	}
 	names := slices.Sorted(maps.Keys(in.GetParameters()))
 	if i := slices.IndexFunc(names, func(name string) bool { return strings.HasPrefix(name, "file:") }); i >= 0 {
-		return nil, failure(&call.Error{Field: names[i], Reason: "files of models are not taken from requests: put them into the mount"})
+		return nil, failure(fmt.Errorf("parameter %q: %w: files of models are not taken from requests: put them into the mount", names[i], ErrUnsupported))
 	}
 	if len(names) > 0 {
 		return nil, failure(fmt.Errorf("parameter %q: %w: a model's configuration is given to modelfs serve", names[0], ErrUnsupported))
@@ -75,7 +73,7 @@ func (s *Server) mayChange(ctx context.Context) error {
 		return err
 	}
 	if c.User == nil {
-		return fmt.Errorf("models are loaded and unloaded for callers that are known: %w", reference.ErrUnknownCaller)
+		return fmt.Errorf("%w, and models are loaded and unloaded for callers that are known", ErrUnknownCaller)
 	}
 	return nil
 }

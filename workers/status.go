@@ -22,6 +22,8 @@ var (
 	ErrNoModel = errors.New("no such model")
 	// ErrNotReady says that a model is not ready, or not any more. The text has the reason.
 	ErrNotReady = errors.New("model is not ready")
+	// ErrUnknownCaller says that something is for callers that are known.
+	ErrUnknownCaller = errors.New("nobody says who calls")
 	// ErrUnsupported says that a model, or this server, does not do that.
 	ErrUnsupported = errors.New("not supported")
 	// ErrDeadly says that a handler died at a call that was made before: it may be the call
@@ -42,11 +44,13 @@ var codeTable = []struct {
 }{
 	{ErrNoModel, codes.NotFound},
 	{ErrNotReady, codes.Unavailable},
+	{ErrUnknownCaller, codes.PermissionDenied},
 	{ErrUnsupported, codes.Unimplemented},
 	{ErrDeadly, codes.Internal},
 	{ErrOutput, codes.Internal},
 	{ErrRoom, codes.ResourceExhausted},
 	{ErrStalled, codes.ResourceExhausted},
+	{call.ErrSequences, codes.Unimplemented},
 	{batch.ErrFull, codes.ResourceExhausted},
 	{batch.ErrTooLarge, codes.InvalidArgument},
 	{batch.ErrExpired, codes.DeadlineExceeded},

@@ -63,6 +63,41 @@ func TestEveryErrorHasACode(t *testing.T) {
 	}
 }
 
+// TestCodesAreDocumented: the document's table has the codes of codeTable, and no others but
+// those that a handler's own errors, or gRPC, give.
+func TestCodesAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../docs/inference.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]bool{}
+	for _, row := range regexp.MustCompile("(?m)^\\| `([A-Z_]+)` \\|").FindAllSubmatch(text, -1) {
+		documented[string(row[1])] = true
+	}
+	used := map[string]bool{}
+	for _, row := range codeTable {
+		used[protocolName(row.code)] = true
+	}
+	for name := range used {
+		if !documented[name] {
+			t.Errorf("%s is not in the table of docs/inference.md", name)
+		}
+	}
+	for name := range documented {
+		if !used[name] {
+			t.Errorf("%s is in the table of docs/inference.md, and no error has it", name)
+		}
+	}
+}
+
+// protocolName is a code's name in gRPC's documents, and in Python.
+func protocolName(c codes.Code) string {
+	if c == codes.Canceled {
+		return "CANCELLED"
+	}
+	return strings.ToUpper(regexp.MustCompile(`([a-z])([A-Z])`).ReplaceAllString(c.String(), "${1}_$2"))
+}
+
 func TestUnknownIsInternal(t *testing.T) {
 	if got := codeOf(os.ErrClosed); got != codes.Internal {
 		t.Errorf("an error that nobody knows is %v", got)

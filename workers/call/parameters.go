@@ -20,7 +20,11 @@ func (r *Request) parameters(from map[string]*inference.InferParameter) error {
 		return &Error{"parameters", fmt.Sprintf("%d of them, at most %d are taken", len(from), MaxParameters)}
 	}
 	for name, p := range from {
-		if err := r.parameter(name, p, len(from)); err != nil {
+		err := r.parameter(name, p, len(from))
+		if errors.Is(err, ErrSequences) {
+			return fmt.Errorf("parameter %.64q: %w", name, err)
+		}
+		if err != nil {
 			return &Error{fmt.Sprintf("parameter %.64q", name), err.Error()}
 		}
 	}
@@ -39,7 +43,7 @@ func (r *Request) parameter(name string, p *inference.InferParameter, most int) 
 		n, err = unsigned(p)
 		r.Timeout = time.Duration(min(n, math.MaxInt64/uint64(time.Microsecond))) * time.Microsecond
 	case strings.HasPrefix(name, "sequence_"):
-		err = errors.New("sequences are not served, no state is kept between calls: send the state as a tensor")
+		err = ErrSequences
 	default:
 		if r.Parameters == nil {
 			r.Parameters = make(map[string]any, most)

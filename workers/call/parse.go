@@ -24,7 +24,8 @@ const (
 // they are in the message. The Request borrows from both: raw bytes and shapes.
 //
 // Inputs whose elements came in typed fields are there as raw bytes, too: whoever has a
-// Request knows raw bytes and references only. The error is an *Error.
+// Request knows raw bytes and references only. The error is an *Error, or
+// wraps ErrSequences.
 func Parse(m *inference.ModelInferRequest, raw [][][]byte) (*Request, error) {
 	r := &Request{Model: m.GetModelName(), Version: m.GetModelVersion(), ID: m.GetId()}
 	if reason := nameProblem(r.Model); reason != "" {
