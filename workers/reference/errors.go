@@ -42,9 +42,13 @@ var (
 func failed(p Place, err error) error {
 	kind := ErrUnavailable
 	switch {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ESTALE):
+	case errors.Is(err, unix.ENOENT): // which says no more than the kind, as EACCES
+		return fmt.Errorf("open %s: %w", p, ErrNotExist)
+	case errors.Is(err, unix.EACCES):
+		return fmt.Errorf("open %s: %w", p, ErrPermission)
+	case errors.Is(err, unix.ENOTDIR), errors.Is(err, unix.ESTALE):
 		kind = ErrNotExist
-	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM), errors.Is(err, unix.EROFS), errors.Is(err, unix.ETXTBSY):
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EROFS), errors.Is(err, unix.ETXTBSY):
 		kind = ErrPermission
 	case errors.Is(err, unix.ELOOP):
 		return fmt.Errorf("open %s: %w: links are not followed", p, ErrPlace)

@@ -102,7 +102,7 @@ class OnnxRuntime:
 
 def _path(options: Options) -> str:
     if options.file is None:
-        raise Unusable(f"{options.model}: ONNX Runtime needs a file: --file NAME.onnx")
+        raise Unusable(f"{options.model}: ONNX Runtime needs a file: --model {options.model}=FILE.onnx")
     path = options.file
     if not os.path.isabs(path):
         from modelfs.mountpoint import Mount
