@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -206,8 +207,9 @@ func (p *pipe) close() {
 func (h *hostile) killed(t *testing.T) {
 	before := h.metric(`modelfs_inference_requests_total{model="stamp",result="failure"}`)
 	r := startReader(t, alice)
+	long := strings.Repeat("x", 1<<20) // what is large lies ready for no handler, it waits
 	for range 2 {
-		go func() { _, _ = r.infer("unix:"+h.socket, stamp("stamp", 1, "x", 2*time.Second)) }()
+		go func() { _, _ = r.infer("unix:"+h.socket, stamp("stamp", 1, long, 2*time.Second)) }()
 	}
 	h.await("a call runs and one waits", func() bool { return h.metric(`modelfs_inference_waiting{model="stamp"}`) == 1 })
 	r.kill()

@@ -220,7 +220,7 @@ func (h *hostile) strangers(t *testing.T) {
 		{"a negative offset", h.alice, unix, withOffset(h.byPath("sessions/hers/f", "UINT8", 5), -1, 5), codes.InvalidArgument},
 		{"another size than the shape", h.alice, unix, withOffset(h.byPath("sessions/hers/f", "UINT8", 5), 0, 4), codes.InvalidArgument},
 		{"by reference with contents", h.alice, unix, both, codes.InvalidArgument},
-		{"the server's own memory", h.bob, unix, h.byPath("sessions/"+h.sessions()[0]+"/memory-1", "UINT8", 5), codes.PermissionDenied},
+		{"the server's own memory, which has no name", h.bob, unix, h.byPath("sessions/"+h.sessions()[0]+"/memory-1", "UINT8", 5), codes.NotFound},
 	} {
 		got, err := c.by.infer(c.target, c.in)
 		if err != nil || got.Code != c.want.String() {
