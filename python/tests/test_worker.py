@@ -257,6 +257,29 @@ class H:
         assert worker.process.wait(30) == 0
 
 
+@pytest.mark.parametrize("kind", ["def", "async def", "concurrency = 2\n    def"])
+def test_sigterm_while_it_closes(tmp_path: Path, kind: str) -> None:
+    """close() comes to its end, and nothing is raised in it."""
+    code = f"""
+import logging, time
+class H:
+    {kind} infer(self, inputs): pass
+    def close(self):
+        logging.warning("closing")
+        try:
+            time.sleep(1)
+            logging.warning("closed")
+        except BaseException as error:
+            logging.warning("%r", error)
+"""
+    with started(tmp_path, code) as worker:
+        worker.socket.send(struct.pack("<HHIQ", STOP, 0, 0, 0))
+        assert b"closing" in worker.socket.recv(1 << 17)
+        worker.process.send_signal(signal.SIGTERM)
+        assert b"closed" in worker.socket.recv(1 << 17)
+        assert worker.process.wait(30) == 0
+
+
 def test_numbers() -> None:
     """The records' types are the same here and there."""
     from modelfs.worker import records

@@ -48,6 +48,7 @@ def main() -> int:
     gc.freeze()  # what is here now stays: collections need not look at it
     _trim()
     channel.send(records.hello(said))
+    # SIGTERM means nothing afterwards: this ends, and is killed when that takes too long.
     server.serve()
     close = getattr(handler.object, "close", None)
     if callable(close):

@@ -151,10 +151,12 @@ class OneByOne(_Blocking):
                 self._current, self._given_up = call, False
                 self.run(call)
                 self._current = None
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def _terminate(self, _signal: int, _frame: FrameType | None) -> None:
         self._stopping = True
         if self._idle:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             raise _Terminated
 
     def _next(self) -> Call | None:
@@ -229,6 +231,7 @@ class InThreads(_Blocking):
                 if self._take(*received):
                     stopping = True
                     break
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         except _Terminated:
             stopping = True
         for _ in threads:
@@ -281,6 +284,7 @@ class InThreads(_Blocking):
 
 
 def _raise_terminated(_signal: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     raise _Terminated
 
 
@@ -306,6 +310,8 @@ class OnLoop(Server):
         if wait and self._tasks:
             await asyncio.wait(list(self._tasks.values()))
         loop.remove_reader(self.channel.fileno())
+        loop.remove_signal_handler(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     def _readable(self, ended: asyncio.Future[bool]) -> None:
         try:
