@@ -110,16 +110,25 @@ func NewPool(config PoolConfig) *Pool {
 
 // keep has a handler in a slot until the context is over.
 func (p *Pool) keep(ctx context.Context, s *slot) {
+	said := "" // why it did not start
 	for ctx.Err() == nil {
 		h, err := p.config.Start(ctx, s.index)
-		if err == nil {
+		started := err == nil
+		if started {
 			err = p.run(ctx, s, h)
 		}
 		if ctx.Err() != nil {
 			return
 		}
 		pause := p.failed(s, err)
-		p.config.Log.Error("handler failed", "handler", s.index, "error", err, "again in", pause)
+		switch {
+		case started:
+			said = ""
+			p.config.Log.Error("handler failed", "handler", s.index, "error", err, "again in", pause)
+		case said != err.Error(): // else it is still so
+			said = err.Error()
+			p.config.Log.Error("handler does not start, which is tried again and again", "handler", s.index, "error", err)
+		}
 		timer := time.NewTimer(pause)
 		select {
 		case <-timer.C:

@@ -4,9 +4,11 @@
 package handler_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"sync"
@@ -115,6 +117,42 @@ func TestPoolReplaces(t *testing.T) {
 		got := strings.Join(trace, "\n")
 		if got != strings.Join(want, "\n") {
 			t.Errorf("%s", got)
+		}
+	})
+}
+
+// TestPoolSaysItOnce: what does not start for the same reason is logged once, and a death
+// each time.
+func TestPoolSaysItOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer // the pool's goroutine is done with it when Close returns
+		starts := 0
+		p := handler.NewPool(handler.PoolConfig{
+			Log: slog.New(slog.NewTextHandler(&log, nil)),
+			Start: func(context.Context, int) (handler.Handler, error) {
+				switch starts++; {
+				case starts <= 3:
+					return nil, errors.New("there is no module foo")
+				case starts <= 6:
+					return nil, errors.New("there is no module bar")
+				case starts <= 9:
+					m := &mortal{make(chan struct{}), errors.New("killed by signal 9")}
+					m.die()
+					return m, nil
+				}
+				return nil, errors.New("there is no module bar")
+			},
+			Work: func(context.Context, handler.Handler) {},
+		})
+		time.Sleep(time.Hour)
+		p.Close(t.Context())
+		for what, n := range map[string]int{"module foo": 1, "module bar": 2, "killed by signal 9": 3} {
+			if got := strings.Count(log.String(), what); got != n {
+				t.Errorf("%q is said %d times, want %d", what, got, n)
+			}
+		}
+		if t.Failed() {
+			t.Log(log.String())
 		}
 	})
 }
