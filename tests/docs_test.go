@@ -96,6 +96,24 @@ func TestDocumentEnvironment(t *testing.T) {
 	}
 }
 
+// TestDocumentHandlers: each file and class that a document has served by is there.
+func TestDocumentHandlers(t *testing.T) {
+	found := 0
+	for _, d := range documents(t) {
+		for i, line := range d.lines {
+			for _, m := range regexp.MustCompile(`modelfs serve .*--model \S+=(\S+\.py):(\w+)`).FindAllStringSubmatch(line, -1) {
+				found++
+				if !exists(m[1]) || !regexp.MustCompile(`(?m)^class `+m[2]+`\b`).Match(read(t, m[1])) {
+					t.Errorf("%s:%d: %s has no class %s", d.name, i+1, m[1], m[2])
+				}
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("no document serves by a class of a file")
+	}
+}
+
 // TestDocumentTargets: make knows each target that is named.
 func TestDocumentTargets(t *testing.T) {
 	makefile := string(read(t, "Makefile"))

@@ -4,6 +4,7 @@
 package tests_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -21,9 +22,10 @@ func TestReadmeSession(t *testing.T) {
 	text := string(must(os.ReadFile("../README.md"))(t))
 	text = strings.NewReplacer("/tmp/models", p.folder("models"), "/tmp/mnt", mount, "make build\n", "").Replace(text)
 	shell := blocks(text, "sh")
-	if len(shell) != 2 {
-		t.Fatalf("%d shell blocks, want the session and its end", len(shell))
+	if len(shell) != 3 {
+		t.Fatalf("%d shell blocks, want the session, its end, and that of inference", len(shell))
 	}
+	shell = shell[:2]
 	source := filepath.Join(p.dir, "sum.c")
 	if err := os.WriteFile(source, []byte(blocks(text, "c")[0]), 0o644); err != nil {
 		t.Fatal(err)
@@ -59,6 +61,32 @@ func TestReadmeSession(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Logf("%s", out)
+	}
+	if n := mountsAt(t, mount); n != 0 {
+		t.Errorf("%d mounts are left", n)
+	}
+}
+
+// TestReadmeServes runs the README's session of inference, after what it needs of the first:
+// the model's folder.
+func TestReadmeServes(t *testing.T) {
+	p := newPlace(t, normal)
+	for _, module := range []string{"onnxruntime", "grpc", "silero_vad"} {
+		program := fmt.Sprintf("import sys, importlib.util as u; sys.exit(u.find_spec(%q) is None)", module)
+		if out, err := exec.Command("../.venv/bin/python", "-c", program).CombinedOutput(); err != nil {
+			lacking(t, "python", fmt.Sprintf("%s in .venv (make setup): %v %s", module, err, out))
+		}
+	}
+	mount, models := p.folder("mnt"), p.folder("models")
+	p.folder("models/silero-vad")
+	text := string(must(os.ReadFile("../README.md"))(t))
+	text = strings.NewReplacer("/tmp/models", models, "/tmp/mnt", mount, "make setup ", ": ").Replace(text)
+	cmd := exec.Command("bash", "-eux", "-c", blocks(text, "sh")[2])
+	cmd.Dir = ".."
+	cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(programs.modelfs)+":"+os.Getenv("PATH"), "MODELFS_MOUNT="+mount, "PYTHONDONTWRITEBYTECODE=1")
+	out, err := cmd.CombinedOutput()
+	if err != nil || !regexp.MustCompile(`(?m)^speech: 0\.\d+$`).Match(out) {
+		t.Errorf("%v\n%s", err, out)
 	}
 	if n := mountsAt(t, mount); n != 0 {
 		t.Errorf("%d mounts are left", n)
