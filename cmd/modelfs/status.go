@@ -51,7 +51,7 @@ func statusText(s *statusReport) string {
 	m := s.Memory
 	line("memory", "%s of %s resident", humanSize(m.Resident), humanSize(m.Budget))
 	if m.MappedAfterEviction > 0 {
-		line("", "%s evicted but still mapped: freed when its last reader ends (modelfs ps)", humanSize(m.MappedAfterEviction))
+		line("", "%s evicted or removed, and in use still: freed when its last user ends (modelfs ps)", humanSize(m.MappedAfterEviction))
 	}
 	if m.Session > 0 {
 		line("", "%s in sessions", humanSize(m.Session))
