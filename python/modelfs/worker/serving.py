@@ -17,7 +17,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 from modelfs.worker import HandlerError, _cancelled, _deadline, records, results
 from modelfs.worker.channel import Channel
@@ -118,7 +118,7 @@ class _Blocking(Server):
         """One record for each item. The region is asked for anew before the next, which says that the last
         item has been taken."""
         first = True
-        with contextlib.closing(items) if hasattr(items, "close") else contextlib.nullcontext():
+        with contextlib.closing(cast(Any, items)) if hasattr(items, "close") else contextlib.nullcontext():
             for item in items:
                 outputs = self.results.outputs(call, item)
                 need = self.results.room(call, outputs)
@@ -304,7 +304,7 @@ class OnLoop(Server):
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[bool] = loop.create_future()  # whether what runs is waited for
-        loop.add_signal_handler(signal.SIGTERM, lambda: ended.done() or ended.set_result(True))
+        loop.add_signal_handler(signal.SIGTERM, lambda: None if ended.done() else ended.set_result(True))
         loop.add_reader(self.channel.fileno(), self._readable, ended)
         wait = await ended
         if wait and self._tasks:

@@ -103,7 +103,7 @@ def decode_bytes(name: str, memory: Array, shape: tuple[int, ...]) -> Array:
         at += size
     if len(elements) != math.prod(shape):
         raise InvalidArgument(f"input {name!r}: {len(elements)} BYTES elements for shape {list(shape)}")
-    array = np.empty(len(elements), object)
+    array: Array = np.empty(len(elements), object)
     array[:] = elements
     array = array.reshape(shape)
     array.flags.writeable = False
