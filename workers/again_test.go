@@ -113,8 +113,8 @@ func (f *fragile) Infer(ctx context.Context, req *handler.Request, emit func(*ha
 	return fmt.Errorf("%w: killed", handler.ErrGone)
 }
 
-// TestDeadlyCall: a call that kills its handlers ends after the second of them, with a code
-// that nobody repeats. Those that were joined with it are answered, and so is whoever comes
+// TestDeadlyCall: a call that kills its handlers ends after the second of them, and is not
+// repeated any more. Those that were joined with it are answered, and so is whoever comes
 // afterwards, also when that has happened so often that the model was not ready for a while.
 func TestDeadlyCall(t *testing.T) {
 	var starts atomic.Int32
@@ -142,7 +142,7 @@ func TestDeadlyCall(t *testing.T) {
 				}
 			})
 		}
-		want(t, infer(poison, 2), codes.Internal)
+		want(t, infer(poison, 2), codes.Unavailable)
 		all.Wait()
 		if n := starts.Load(); n > 1+2*(round+1) {
 			t.Errorf("after %d such calls %d handlers were started", round+1, n)

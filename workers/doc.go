@@ -30,6 +30,6 @@
 // # Errors
 //
 // status.go has the one table from errors to gRPC codes. What is unknown is INTERNAL.
-// UNAVAILABLE is what can be made again: the handler died, or there is none. One that dies
-// at a call that was made again is INTERNAL: the call may be what kills them.
+// UNAVAILABLE is what can be made again: the handler died, or there is none. With
+// wire.DiedAgain it is not to be: the call may be what kills them.
 package workers

@@ -45,9 +45,8 @@ func (s *Server) ModelInfer(ctx context.Context, in *wire.InferRequest) (*wire.I
 	return out, nil
 }
 
-// discourage has gRPC not repeat a call once more whose handler died a second time, and
-// which others ran beside: one of them may be a call that kills handlers. See ErrDeadly for
-// one that was alone.
+// discourage has gRPC not repeat a call once more whose handler died a second time: it may
+// be the call that kills them. See ErrDeadly for one that surely is.
 func discourage(p *pending, err error) {
 	if p.repeated && errors.Is(err, handler.ErrGone) {
 		_ = grpc.SetTrailer(p.ctx, metadata.Pairs("grpc-retry-pushback-ms", "-1")) // it fails outside of a call

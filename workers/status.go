@@ -14,6 +14,7 @@ import (
 	"github.com/modelfs/modelfs/workers/call"
 	"github.com/modelfs/modelfs/workers/caller"
 	"github.com/modelfs/modelfs/workers/handler"
+	"github.com/modelfs/modelfs/workers/internal/wire"
 	"github.com/modelfs/modelfs/workers/reference"
 )
 
@@ -46,7 +47,7 @@ var codeTable = []struct {
 	{ErrNotReady, codes.Unavailable},
 	{ErrUnknownCaller, codes.PermissionDenied},
 	{ErrUnsupported, codes.Unimplemented},
-	{ErrDeadly, codes.Internal},
+	{ErrDeadly, codes.Unavailable},
 	{ErrOutput, codes.Internal},
 	{ErrRoom, codes.ResourceExhausted},
 	{ErrStalled, codes.ResourceExhausted},
@@ -104,5 +105,11 @@ func failure(err error) error {
 	if _, ok := status.FromError(err); ok {
 		return err
 	}
-	return status.Error(codeOf(err), err.Error())
+	s := status.New(codeOf(err), err.Error())
+	if errors.Is(err, ErrDeadly) {
+		if final, err := s.WithDetails(wire.DiedAgain); err == nil { // it can be marshalled
+			s = final
+		}
+	}
+	return s.Err()
 }

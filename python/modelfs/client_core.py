@@ -282,7 +282,7 @@ class Core:
             try:
                 return (yield from attempt(self.connection(), call))
             except InferenceError as failure:
-                lasting = failure.code != "UNAVAILABLE" or rounds == ROUNDS or call.answered
+                lasting = failure.code != "UNAVAILABLE" or failure.final or rounds == ROUNDS or call.answered
                 if lasting or (once and not unreachable(failure)):
                     raise
                 cause = failure

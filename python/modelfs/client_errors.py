@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import grpc
 
 from modelfs.errors import ModelfsError
+
+_DIED_AGAIN = b"HANDLER_DIED_AGAIN"  # the reason in a google.rpc.ErrorInfo: the call may be what kills handlers
 
 
 class InferenceError(ModelfsError):
@@ -18,6 +21,7 @@ class InferenceError(ModelfsError):
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message
+        self.final = False  # it is not to be repeated, whatever the code
 
 
 class InferenceTimeout(InferenceError, TimeoutError):
@@ -37,7 +41,13 @@ def error_of(error: grpc.RpcError, address: str, passed: float | None) -> Infere
     code, details = error.code().name, error.details() or ""
     if passed is not None and code in ("DEADLINE_EXCEEDED", "CANCELLED"):
         return InferenceTimeout("DEADLINE_EXCEEDED", f"{address} has not answered within {passed:g} s")
-    return _error(code, details)
+    failure = _error(code, details)
+    failure.final = any(key == "grpc-status-details-bin" and _DIED_AGAIN in value for key, value in _trailing(error))
+    return failure
+
+
+def _trailing(error: grpc.RpcError) -> Iterable[tuple[str, str | bytes]]:
+    return error.trailing_metadata() or () if hasattr(error, "trailing_metadata") else ()
 
 
 def streamed_error(message: str, response: Any) -> InferenceError:  # noqa: ANN401 - a Response, or None

@@ -264,6 +264,31 @@ def test_errors(server: Serving, point: Path) -> None:
         client.infer({"x": LARGE})
 
 
+def test_a_call_that_kills_handlers(server: Serving, point: Path) -> None:
+    """It is made again once, and others are answered soon."""
+
+    def ended(what: str, number: int) -> None:
+        mounts.eventually(what, lambda: server.log.read_text().count("handler failed") - before == number)
+        with client_of(point, "moody") as client:
+            client.wait_ready(PATIENCE)
+            assert client.infer({"what": [b"live"]})["pid"][0] > 0
+
+    before = server.log.read_text().count("handler failed")
+    with client_of(point, "moody") as client, pytest.raises(InferenceError) as died:
+        client.infer({"what": [b"die"]})
+    assert died.value.code == "UNAVAILABLE" and died.value.final
+    ended("two have died", 2)
+
+    async def call() -> None:
+        async with modelfs.AsyncClient("moody", mount=point, timeout=PATIENCE) as client:
+            await client.infer({"what": [b"die"]})
+
+    with pytest.raises(InferenceError) as died:
+        asyncio.run(call())
+    assert died.value.code == "UNAVAILABLE" and died.value.final
+    ended("two more have died", 4)
+
+
 def test_repository(server: Serving, point: Path) -> None:
     with client_of(point, "sum") as client:
         assert {m.name for m in client.models()} == {name.lower() for name in MODELS}

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/modelfs/modelfs/workers/inference"
+	"github.com/modelfs/modelfs/workers/internal/wire"
 )
 
 // Client calls servers. It may be used by any number of goroutines.
@@ -81,7 +82,7 @@ const (
 func (c *Client) repeat(ctx context.Context, model string, call func() error) error {
 	for round := 1; ; round++ {
 		err := call()
-		if status.Code(err) != codes.Unavailable || round == rounds {
+		if status.Code(err) != codes.Unavailable || round == rounds || wire.Final(err) {
 			return err
 		}
 		if c.calls.GetState() == connectivity.Ready && round > 1 {
