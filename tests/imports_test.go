@@ -51,7 +51,7 @@ func layers() []layer {
 		{"sources", []string{"loaders", sys}, nil, "where files lie, and from loaders only which of them are weight files: it parses nothing"},
 		{"fs", []string{fuse, sys}, nil, "the kernel's side: it translates for entries that it declares itself, and alone speaks FUSE"},
 
-		{"workers/internal/wire", []string{"workers/inference", "google.golang.org/grpc", "google.golang.org/protobuf"}, []string{"log", "net", "os", "syscall", "unsafe"}, "bytes in gRPC's buffers: what they mean others know"},
+		{"workers/internal/wire", []string{"workers/inference", "google.golang.org/genproto/googleapis/rpc/errdetails", "google.golang.org/grpc", "google.golang.org/protobuf"}, []string{"log", "net", "os", "syscall", "unsafe"}, "bytes in gRPC's buffers: what they mean others know"},
 		{"workers/client", []string{"internal/announce", "workers/inference", "workers/internal/wire", "google.golang.org/grpc"}, []string{"log", "syscall", "unsafe"}, "other programs use it: it knows the protocol, and no server"},
 		{"internal/announce", nil, []string{"log", "os", "syscall", "unsafe"}, "what servers say and the daemon and clients read: a shape"},
 		{"internal/pythontest", nil, nil, "finds what tests compare with; only tests import it"},

@@ -127,7 +127,7 @@ func TestServerKilled(t *testing.T) {
 		}
 		// What it had no time to take away: its session, which goes when it has been idle
 		// for its TTL, and the package that its handlers import.
-		d.shell(fmt.Sprintf("rm -r %s %s", d.at("sessions", fmt.Sprintf("serve-%d-*", s.cmd.Process.Pid)), filepath.Join(p.dir, "tmp/modelfs-python-*")))
+		d.shell(fmt.Sprintf("rm -r %s %s", d.at("sessions", fmt.Sprintf("serve-%d-*", s.cmd.Process.Pid)), filepath.Join(p.dir, "tmp/modelfs-serve-package-*")))
 		next.end()
 	}, normal, noPassthrough, unprivileged)
 }

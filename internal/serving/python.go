@@ -43,8 +43,11 @@ func interpreter(named string) (string, error) {
 	return "", errors.New("handlers need Python: there is no python3 in PATH; name one with --python, or activate a virtual environment")
 }
 
+// packageName is the package, and the folder that it is in.
+const packageName = "modelfs"
+
 // folderPrefix is how the names of folders with the handlers' package begin.
-const folderPrefix = "modelfs-python-"
+const folderPrefix = "modelfs-serve-package-"
 
 // unpack writes the package modelfs, which the program carries, into a folder that
 // handlers import it from: server and handlers speak the same protocol then, whatever
@@ -60,7 +63,7 @@ func unpack() (dir string, remove func(), err error) {
 		err = writePackage(dir)
 	}
 	remove = func() {
-		_ = os.RemoveAll(dir)
+		removePackage(dir)
 		_ = lock.Close()
 	}
 	if err != nil {
@@ -81,10 +84,20 @@ func removeLeft(parent string) {
 		}
 		var st unix.Stat_t
 		if err := unix.Fstat(int(lock.Fd()), &st); err == nil && int(st.Uid) == os.Geteuid() && time.Since(time.Unix(st.Mtim.Unix())) > time.Minute {
-			_ = os.RemoveAll(dir)
+			removePackage(dir)
 		}
 		_ = lock.Close()
 	}
+}
+
+// removePackage removes a folder with what writePackage wrote, and with nothing else: one
+// that has more than that is somebody's who chose such a name.
+func removePackage(dir string) {
+	if entries, err := os.ReadDir(dir); err != nil || len(entries) > 1 || len(entries) == 1 && entries[0].Name() != packageName {
+		return
+	}
+	_ = os.RemoveAll(filepath.Join(dir, packageName))
+	_ = os.Remove(dir)
 }
 
 // lockFolder opens a folder and locks it, if nobody else has.
@@ -100,7 +113,7 @@ func lockFolder(dir string) (*os.File, error) {
 }
 
 func writePackage(dir string) error {
-	err := fs.WalkDir(python.Package, "modelfs", func(path string, d fs.DirEntry, err error) error {
+	err := fs.WalkDir(python.Package, packageName, func(path string, d fs.DirEntry, err error) error {
 		to := filepath.Join(dir, filepath.FromSlash(path))
 		switch {
 		case err != nil:

@@ -36,6 +36,13 @@ func TestLeftBehind(t *testing.T) {
 	left := make(folderPrefix+"1", old)
 	starting := make(folderPrefix+"2", time.Now())
 	other := make("other", old)
+	foreign := make(folderPrefix+"notes", old)
+	if err := os.WriteFile(filepath.Join(foreign, "diary"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chtimes(foreign, old, old); err != nil {
+		t.Fatal(err)
+	}
 	link := filepath.Join(tmp, folderPrefix+"3")
 	if err := os.Symlink(other, link); err != nil {
 		t.Fatal(err)
@@ -50,7 +57,7 @@ func TestLeftBehind(t *testing.T) {
 	if _, err := os.Stat(left); err == nil {
 		t.Error("what was left behind is there")
 	}
-	for _, dir := range []string{alive, starting, filepath.Join(other, "modelfs"), link} {
+	for _, dir := range []string{alive, starting, filepath.Join(other, "modelfs"), filepath.Join(foreign, "modelfs"), link} {
 		if _, err := os.Lstat(dir); err != nil {
 			t.Error(err)
 		}
