@@ -116,6 +116,7 @@ func TestRemovedUnderReaders(t *testing.T) {
 						t.Errorf("%d bytes, %v", len(got), err)
 						return
 					}
+					time.Sleep(50 * time.Microsecond) // else one of them has it open at any time
 				}
 			})
 		}
