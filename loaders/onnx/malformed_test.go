@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -286,12 +285,9 @@ func TestMemory(t *testing.T) {
 
 // TestLimits: what would take long is refused, in time.
 func TestLimits(t *testing.T) {
-	parse := func(file piece) error {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		_, err := parse(bytes.NewReader(file.b), int64(len(file.b)))
-		if runtime.ReadMemStats(&after); after.TotalAlloc-before.TotalAlloc > 1<<20 {
-			t.Errorf("it took %d bytes", after.TotalAlloc-before.TotalAlloc)
+	parse := func(file piece) (err error) {
+		if n := hostile.Allocated(1<<20, func() { _, err = parse(bytes.NewReader(file.b), int64(len(file.b))) }); n > 1<<20 {
+			t.Errorf("it took %d bytes", n)
 		}
 		return err
 	}

@@ -20,7 +20,6 @@ type Queue[T any] struct {
 	// guarded by mu:
 	policy  *policy[T]
 	waiting []*lane[T] // the one that came last at the end
-	spare   []*lane[T] // of Next
 	timer   *time.Timer
 	wake    time.Time     // when the timer fires; zero: it does not
 	drained chan struct{} // closed when nothing waits any more; nil: nobody drains
@@ -117,42 +116,6 @@ func (q *Queue[T]) cancel(n *node[T]) {
 	tell(dropped)
 }
 
-// Next waits for one batch of at most max rows; 0: Config.MaxBatch. A call that alone has
-// more rows is handed out alone. Once the queue is closed, or drained and empty, the
-// error is ErrClosed; else it is the context's.
-func (q *Queue[T]) Next(ctx context.Context, max int) (Batch[T], error) {
-	if err := ctx.Err(); err != nil {
-		return Batch[T]{}, err
-	}
-	l := q.nextLane(ctx, max)
-	q.join(l)
-	r := q.await(l)
-	q.mu.Lock()
-	if len(q.spare) < spares {
-		q.spare = append(q.spare, l)
-	}
-	q.mu.Unlock()
-	if r.err != nil {
-		return Batch[T]{}, r.err
-	}
-	return batch(r.calls, r.at), nil
-}
-
-// nextLane is a lane for one Next.
-func (q *Queue[T]) nextLane(ctx context.Context, max int) *lane[T] {
-	q.mu.Lock()
-	var l *lane[T]
-	if last := len(q.spare) - 1; last >= 0 {
-		l, q.spare = q.spare[last], q.spare[:last]
-	}
-	q.mu.Unlock()
-	if l == nil {
-		l = &lane[T]{of: &worker[T]{}, result: make(chan result[T], 1)}
-	}
-	l.ctx, l.of.Most, l.of.running = ctx, max, 0
-	return l
-}
-
 // settleLocked comes after every change: it gives lanes that wait what can go, and sets
 // the timer for what can go later. The sends do not block, because a lane has room for
 // its one result.
@@ -235,7 +198,7 @@ func (q *Queue[T]) Drain(ctx context.Context) error {
 	}
 }
 
-// Close drops the calls that wait, and ends Next and Drain. It can be called again.
+// Close drops the calls that wait, and ends Work and Drain. It can be called again.
 func (q *Queue[T]) Close() {
 	var dropped []drop[T]
 	q.mu.Lock()

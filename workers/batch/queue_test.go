@@ -11,6 +11,21 @@ import (
 	"testing/synctest"
 )
 
+// Next waits for one batch of at most max rows, which is over at once: what Work gives its
+// workers, step by step. The calls must not ask to be run by Push.
+func (q *Queue[T]) Next(ctx context.Context, max int) (Batch[T], error) {
+	if err := ctx.Err(); err != nil {
+		return Batch[T]{}, err
+	}
+	l := &lane[T]{of: &worker[T]{Worker: Worker[T]{Most: max}}, ctx: ctx, result: make(chan result[T], 1)}
+	q.join(l)
+	r := q.await(l)
+	if r.err != nil {
+		return Batch[T]{}, r.err
+	}
+	return batch(r.calls, r.at), nil
+}
+
 // A caller with a thousand calls that wait keeps nobody's first one waiting.
 func TestOneCallerDoesNotBlockAnother(t *testing.T) {
 	q := New[string](Config{MaxBatch: 4})

@@ -143,7 +143,7 @@ func (q *Queue[T]) await(l *lane[T]) result[T] {
 // lend has the goroutine that is pushing a call run its batch in a lane's place, if it
 // may. The caller holds the lock.
 func (q *Queue[T]) lend(l *lane[T], calls []*node[T]) bool {
-	if q.pushed == nil || !q.pushed.Here || l.of.Run == nil || !slices.Contains(calls, q.pushed) {
+	if q.pushed == nil || !q.pushed.Here || !slices.Contains(calls, q.pushed) {
 		return false
 	}
 	l.lent = true
