@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import grpc
@@ -42,12 +41,9 @@ def error_of(error: grpc.RpcError, address: str, passed: float | None) -> Infere
     if passed is not None and code in ("DEADLINE_EXCEEDED", "CANCELLED"):
         return InferenceTimeout("DEADLINE_EXCEEDED", f"{address} has not answered within {passed:g} s")
     failure = _error(code, details)
-    failure.final = any(key == "grpc-status-details-bin" and _DIED_AGAIN in value for key, value in _trailing(error))
+    trailing = error.trailing_metadata() or ()
+    failure.final = any(key == "grpc-status-details-bin" and _DIED_AGAIN in value for key, value in trailing)
     return failure
-
-
-def _trailing(error: grpc.RpcError) -> Iterable[tuple[str, str | bytes]]:
-    return error.trailing_metadata() or () if hasattr(error, "trailing_metadata") else ()
 
 
 def streamed_error(message: str, response: Any) -> InferenceError:  # noqa: ANN401 - a Response, or None

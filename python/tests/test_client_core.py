@@ -33,6 +33,7 @@ Steps = Generator[Any, Any, Any]
 class Failure(grpc.RpcError):
     def __init__(self, code: str, details: str = "broken") -> None:
         self.code, self.details = lambda: grpc.StatusCode[code], lambda: details
+        self.trailing_metadata = lambda: ()
 
 
 class Stream:
